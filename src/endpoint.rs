@@ -1,0 +1,255 @@
+//! One `--port` value as data: what to bind, what the worker knows it by, which descriptor it wants. Pure.
+
+use std::net::Ipv6Addr;
+
+/// What a `--port` value says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: Host,
+    pub transport: Transport,
+    pub port: u16,
+    /// The name in `SERVER_STARTER_PORT`.
+    pub name: String,
+    /// The descriptor number that the worker shall find it at, where one is asked for.
+    pub descriptor: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A bare port: every IPv4 address.
+    Any,
+    V6(Ipv6Addr),
+    /// An IPv4 address, or a host name that is to be resolved to one.
+    Named(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Endpoint {
+    /// Reads `[host:][u]port[=descriptor]`; blanks are allowed around each part. The error says what is wrong.
+    pub fn parse(text: &str) -> Result<Endpoint, &'static str> {
+        let (address, descriptor) = match text.split_once('=') {
+            Some((address, number)) => (address.trim(), Some(parse_descriptor(number.trim())?)),
+            None => (text.trim(), None),
+        };
+        let (host, port) = match address.strip_prefix('[') {
+            Some(bracketed) => {
+                let (host, rest) = bracketed
+                    .split_once(']')
+                    .ok_or("there is no ] behind the [")?;
+                let port = rest
+                    .trim_start()
+                    .strip_prefix(':')
+                    .ok_or("behind the ] there must be a colon and a port")?;
+                (Some(host.trim()), port.trim_start())
+            }
+            None => match address.rsplit_once(':') {
+                Some((host, port)) => (Some(host.trim()), port.trim_start()),
+                None => (None, address),
+            },
+        };
+        let (transport, digits) = match port.strip_prefix('u') {
+            Some(digits) => (Transport::Udp, digits),
+            None => (Transport::Tcp, port),
+        };
+        if !is_number(digits) {
+            return Err("the port must be a number, with a u before it for UDP");
+        }
+        let port = digits.parse().map_err(|_| "the port is above 65535")?;
+        let (host, name) = match host {
+            None => (Host::Any, digits.to_string()),
+            Some("") => return Err("there is no host before the colon"),
+            Some(host) if host.contains(':') => {
+                let address = host
+                    .parse()
+                    .map_err(|_| "the host is not an IPv6 address")?;
+                (Host::V6(address), format!("[{host}]:{digits}"))
+            }
+            Some(host) if host.contains(|c: char| c.is_whitespace() || "[];".contains(c)) => {
+                return Err("that is not a host name")
+            }
+            Some(host) => (Host::Named(host.to_string()), format!("{host}:{digits}")),
+        };
+        Ok(Endpoint {
+            host,
+            transport,
+            port,
+            name,
+            descriptor,
+        })
+    }
+}
+
+fn parse_descriptor(digits: &str) -> Result<i32, &'static str> {
+    if !is_number(digits) {
+        return Err("behind the = there must be a descriptor number");
+    }
+    match digits.parse() {
+        Ok(1 | 2) => Err("descriptors 1 and 2 are the worker's standard output and standard error"),
+        Ok(number) => Ok(number),
+        Err(_) => Err("the descriptor number is too large"),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Transport::{Tcp, Udp};
+
+    fn named(host: &str) -> Host {
+        Host::Named(host.to_string())
+    }
+
+    #[test]
+    fn accepts() {
+        let v6 = |text: &str| Host::V6(text.parse().unwrap());
+        let table = [
+            ("8080", Host::Any, Tcp, 8080, "8080", None),
+            (" 8080 ", Host::Any, Tcp, 8080, "8080", None),
+            ("0", Host::Any, Tcp, 0, "0", None),
+            ("65535", Host::Any, Tcp, 65535, "65535", None),
+            ("00080", Host::Any, Tcp, 80, "00080", None),
+            ("u443", Host::Any, Udp, 443, "443", None),
+            ("8080=7", Host::Any, Tcp, 8080, "8080", Some(7)),
+            ("8080=0", Host::Any, Tcp, 8080, "8080", Some(0)),
+            (" u443 = 9 ", Host::Any, Udp, 443, "443", Some(9)),
+            (
+                "localhost:80",
+                named("localhost"),
+                Tcp,
+                80,
+                "localhost:80",
+                None,
+            ),
+            (
+                " localhost : 80 = 3",
+                named("localhost"),
+                Tcp,
+                80,
+                "localhost:80",
+                Some(3),
+            ),
+            (
+                "LocalHost:u53",
+                named("LocalHost"),
+                Udp,
+                53,
+                "LocalHost:53",
+                None,
+            ),
+            (
+                "127.0.0.1:80",
+                named("127.0.0.1"),
+                Tcp,
+                80,
+                "127.0.0.1:80",
+                None,
+            ),
+            (
+                "[127.0.0.1]:80",
+                named("127.0.0.1"),
+                Tcp,
+                80,
+                "127.0.0.1:80",
+                None,
+            ),
+            ("[::1]:80", v6("::1"), Tcp, 80, "[::1]:80", None),
+            ("::1:80", v6("::1"), Tcp, 80, "[::1]:80", None),
+            ("[ ::1 ] : u80 =5", v6("::1"), Udp, 80, "[::1]:80", Some(5)),
+            (
+                "[0:0:0:0:0:0:0:1]:80",
+                v6("::1"),
+                Tcp,
+                80,
+                "[0:0:0:0:0:0:0:1]:80",
+                None,
+            ),
+        ];
+        for (text, host, transport, port, name, descriptor) in table {
+            let expected = Endpoint {
+                host,
+                transport,
+                port,
+                name: name.to_string(),
+                descriptor,
+            };
+            assert_eq!(Endpoint::parse(text), Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses() {
+        let table = [
+            ("", "must be a number"),
+            ("http", "must be a number"),
+            ("-1", "must be a number"),
+            ("+80", "must be a number"),
+            ("80 81", "must be a number"),
+            ("u 80", "must be a number"),
+            ("uu80", "must be a number"),
+            ("U80", "must be a number"),
+            ("host:", "must be a number"),
+            ("65536", "above 65535"),
+            ("70000", "above 65535"),
+            ("99999999999999999999", "above 65535"),
+            ("[::1]", "behind the ]"),
+            ("[::1]x:80", "behind the ]"),
+            ("[::1]80", "behind the ]"),
+            ("[::1:80", "no ]"),
+            ("::1]:80", "not an IPv6"),
+            ("::g:80", "not an IPv6"),
+            ("fe80::1%lo:80", "not an IPv6"),
+            ("[]:80", "no host"),
+            (":80", "no host"),
+            ("a b:80", "not a host name"),
+            ("a;b:80", "not a host name"),
+            ("80=", "descriptor number"),
+            ("80=x", "descriptor number"),
+            ("80=-1", "descriptor number"),
+            ("80=3=4", "descriptor number"),
+            ("80=1", "descriptors 1 and 2"),
+            ("80=2", "descriptors 1 and 2"),
+            ("80=99999999999", "too large"),
+        ];
+        for (text, reason) in table {
+            let error = Endpoint::parse(text).unwrap_err();
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+    }
+
+    /// Every sequence of up to five words of a small nasty vocabulary: no panic, and a name that is accepted
+    /// once is accepted again and stays.
+    #[test]
+    fn every_nasty_sequence_is_refused_or_has_a_stable_name() {
+        const WORDS: [&str; 13] = [
+            "", " ", "[", "]", ":", "::1", "=", "u", "0", "65536", "7", "a.b", ";",
+        ];
+        fn walk(text: String, depth: usize, accepted: &mut usize) {
+            if let Ok(endpoint) = Endpoint::parse(&text) {
+                let again = Endpoint::parse(&endpoint.name).unwrap();
+                assert_eq!(
+                    (&again.name, &again.host, again.port),
+                    (&endpoint.name, &endpoint.host, endpoint.port),
+                    "{text:?}"
+                );
+                *accepted += 1;
+            }
+            if depth > 0 {
+                for word in &WORDS[1..] {
+                    walk(format!("{text}{word}"), depth - 1, accepted);
+                }
+            }
+        }
+        let mut accepted = 0;
+        walk(String::new(), 5, &mut accepted);
+        assert!(accepted > 1000, "{accepted}");
+    }
+}

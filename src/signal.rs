@@ -1,0 +1,131 @@
+//! Signal names and numbers, as `--signal-on-hup` takes them and the log shows them. Pure.
+
+use std::fmt;
+
+/// A signal that this system has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal(i32);
+
+impl Signal {
+    pub const HUP: Signal = Signal(libc::SIGHUP);
+    pub const INT: Signal = Signal(libc::SIGINT);
+    pub const QUIT: Signal = Signal(libc::SIGQUIT);
+    pub const TERM: Signal = Signal(libc::SIGTERM);
+    pub const CONT: Signal = Signal(libc::SIGCONT);
+
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Reads a name in any case, with or without `SIG`, or a number from 1 to [`LAST`].
+    pub fn parse(text: &str) -> Option<Signal> {
+        if let Ok(number) = text.parse() {
+            return (1..=LAST).contains(&number).then_some(Signal(number));
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let (_, number) = NAMES.iter().find(|(known, _)| *known == name)?;
+        Some(Signal(*number))
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match NAMES.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => out.write_str(name),
+            None => write!(out, "{}", self.0),
+        }
+    }
+}
+
+/// The highest signal number that any of our systems uses for something: Linux's last real-time one.
+pub const LAST: i32 = 64;
+
+/// Where two names share a number the usual one stands first: it is the one the log shows.
+const NAMES: &[(&str, i32)] = &[
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ILL", libc::SIGILL),
+    ("TRAP", libc::SIGTRAP),
+    ("ABRT", libc::SIGABRT),
+    ("IOT", libc::SIGABRT),
+    ("BUS", libc::SIGBUS),
+    ("FPE", libc::SIGFPE),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("SEGV", libc::SIGSEGV),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CHLD", libc::SIGCHLD),
+    ("CLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
+    ("VTALRM", libc::SIGVTALRM),
+    ("PROF", libc::SIGPROF),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("POLL", libc::SIGIO),
+    ("SYS", libc::SIGSYS),
+    #[cfg(target_os = "linux")]
+    ("STKFLT", libc::SIGSTKFLT),
+    #[cfg(target_os = "linux")]
+    ("PWR", libc::SIGPWR),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_in_any_case_with_or_without_sig() {
+        for (name, number) in NAMES {
+            for text in [
+                name.to_string(),
+                format!("SIG{name}"),
+                name.to_lowercase(),
+                format!("sig{name}"),
+            ] {
+                assert_eq!(Signal::parse(&text), Some(Signal(*number)), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_is_shown_by_a_text_that_reads_back() {
+        for number in 1..=LAST {
+            let signal = Signal::parse(&number.to_string()).unwrap();
+            assert_eq!(Signal::parse(&signal.to_string()), Some(signal));
+        }
+        assert_eq!(Signal(libc::SIGABRT).to_string(), "ABRT");
+        assert_eq!(Signal(64).to_string(), "64");
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in [
+            "",
+            "0",
+            "65",
+            "-1",
+            "1.5",
+            "SIG",
+            "SIGSIGTERM",
+            "TERMINATE",
+            " TERM",
+            "TERM ",
+            "99999999999",
+            "Ŧ",
+        ] {
+            assert_eq!(Signal::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the superdaemon knows of a worker: its process, its generation, its part. Pure.
+
+/// A process number.
+pub type Pid = i32;
+
+/// Counts attempts to start a worker: the first is 1, failed ones count.
+pub type Generation = u64;
+
+/// A wait status as wait(2) returns it. The log shows it raw, as Perl's `$?`: exit status 1 reads 256.
+pub type WaitStatus = i32;
+
+/// A worker process that has not been reaped yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worker {
+    pub pid: Pid,
+    pub generation: Generation,
+    pub part: Part,
+}
+
+/// What a worker is among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// On probation: it has not passed its check yet.
+    Candidate,
+    /// The newest that passed.
+    Current,
+    /// It passed once; a newer one is to take, or has taken, its place.
+    Old,
+}
