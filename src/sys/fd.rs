@@ -1,0 +1,121 @@
+//! Descriptors: pipes, copies, locks, reading and writing.
+
+use super::{check, retry};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// A pipe's reading and writing end, both close-on-exec.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: ends has room for the two numbers that pipe writes.
+    check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
+    let [reader, writer] = ends.map(own);
+    set_close_on_exec(reader.as_fd())?;
+    set_close_on_exec(writer.as_fd())?;
+    Ok((reader, writer))
+}
+
+/// Takes ownership of a descriptor that a system call has just returned.
+pub(super) fn own(number: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just handed this number out, so nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+pub fn set_close_on_exec(fd: BorrowedFd) -> io::Result<()> {
+    // SAFETY: F_SETFD takes an integer and touches no memory; fd is open.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    Ok(())
+}
+
+/// The flag belongs to the open file, not to the descriptor: never set it on what a worker shares.
+pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
+    // SAFETY: F_GETFL takes nothing and touches no memory; fd is open.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: F_SETFL takes an integer and touches no memory; fd is open.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
+/// A close-on-exec copy at the lowest free number that is at least `lowest`.
+pub fn duplicate(fd: BorrowedFd, lowest: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory; fd is open.
+    let number = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    Ok(own(number))
+}
+
+/// Moves a descriptor to the lowest free number that is not `taken`, unless it has such a one already.
+pub fn move_off(fd: OwnedFd, taken: impl Fn(RawFd) -> bool) -> io::Result<OwnedFd> {
+    let mut moved = fd;
+    while taken(moved.as_raw_fd()) {
+        moved = duplicate(moved.as_fd(), moved.as_raw_fd() + 1)?;
+    }
+    Ok(moved)
+}
+
+/// Makes a standard stream of this process (0, 1 or 2) the same open file as `fd`.
+pub fn redirect(fd: BorrowedFd, stream: Stream) -> io::Result<()> {
+    // SAFETY: dup2 touches no memory. What it closes is one of the standard streams, which nobody owns.
+    retry(|| check(unsafe { libc::dup2(fd.as_raw_fd(), stream as RawFd) }))?;
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+pub enum Stream {
+    Input = 0,
+    Output = 1,
+    Error = 2,
+}
+
+/// Reads once. 0 is end-of-file.
+pub fn read(fd: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: buffer is writable for its length and outlives the call.
+        let count = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+/// Writes once, perhaps less than all.
+pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: bytes is readable for its length and outlives the call.
+        let count = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+/// Locks an open file as flock(2) does: the lock belongs to the open file, so children that inherit the
+/// descriptor share it, and it goes when the last copy is closed.
+pub fn lock(fd: BorrowedFd, lock: Lock) -> io::Result<()> {
+    let operation = match lock {
+        Lock::TryExclusive => libc::LOCK_EX | libc::LOCK_NB,
+        Lock::TryShared => libc::LOCK_SH | libc::LOCK_NB,
+    };
+    // SAFETY: flock touches no memory; fd is open.
+    retry(|| check(unsafe { libc::flock(fd.as_raw_fd(), operation) }))?;
+    Ok(())
+}
+
+/// Lets a lock go that this process has.
+pub fn unlock(fd: BorrowedFd) {
+    // SAFETY: flock touches no memory. It cannot fail for a descriptor that is locked.
+    unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) };
+}
+
+/// `WouldBlock` is the error of both when somebody else holds the lock.
+#[derive(Clone, Copy)]
+pub enum Lock {
+    TryExclusive,
+    TryShared,
+}
+
+/// One more than the highest descriptor number this process may have.
+pub fn limit() -> RawFd {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: limit is an rlimit that outlives the call, which cannot fail for RLIMIT_NOFILE.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
+}

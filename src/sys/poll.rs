@@ -1,0 +1,66 @@
+//! poll(2): the one place where the superdaemon sleeps.
+
+use super::{check, retry};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// What one descriptor is waited for, and whether it happened.
+pub struct Interest {
+    entry: libc::pollfd,
+}
+
+impl Interest {
+    pub fn readable(fd: BorrowedFd) -> Interest {
+        Interest::new(fd, libc::POLLIN)
+    }
+
+    pub fn writable(fd: BorrowedFd) -> Interest {
+        Interest::new(fd, libc::POLLOUT)
+    }
+
+    fn new(fd: BorrowedFd, events: libc::c_short) -> Interest {
+        Interest {
+            entry: libc::pollfd {
+                fd: fd.as_raw_fd(),
+                events,
+                revents: 0,
+            },
+        }
+    }
+
+    /// True also for an end-of-file or an error: the next read or write tells which.
+    pub fn happened(&self) -> bool {
+        self.entry.revents != 0
+    }
+}
+
+/// Sleeps until something happens, a signal comes or the time is over; `None` waits for ever.
+///
+/// The wait is rounded up to a millisecond: waking before a deadline would mean to go round once more.
+pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Result<()> {
+    let milliseconds = match patience {
+        None => -1,
+        Some(time) => time.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32,
+    };
+    let mut entries: Vec<libc::pollfd> = interests.iter().map(|interest| interest.entry).collect();
+    let mut poll = |milliseconds| {
+        // SAFETY: entries is an array of that many pollfd, which outlives the call.
+        check(unsafe {
+            libc::poll(
+                entries.as_mut_ptr(),
+                entries.len() as libc::nfds_t,
+                milliseconds,
+            )
+        })
+    };
+    match poll(milliseconds) {
+        // A signal, which has written its byte into the wake-up pipe: that pipe is readable now.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => retry(|| poll(0))?,
+        result => result?,
+    };
+    for (interest, entry) in interests.iter_mut().zip(entries) {
+        interest.entry = entry;
+    }
+    Ok(())
+}

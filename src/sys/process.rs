@@ -1,0 +1,227 @@
+//! Processes: fork and exec, reaping, signalling, going into the background.
+
+use super::{check, fd, retry};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::ptr::null;
+
+/// Everything a child is given, prepared before the fork: between fork and execve nothing may be allocated.
+pub struct Program {
+    /// Where the program may be, in the order of trying; not empty.
+    pub candidates: Vec<CString>,
+    /// With the program's own name as its first.
+    pub arguments: Vec<CString>,
+    /// `NAME=value` each.
+    pub environment: Vec<CString>,
+    pub dir: Option<CString>,
+    pub descriptors: Vec<Handover>,
+}
+
+/// A descriptor that the child keeps. No `number` is the `fd` of another one, so that no order is wrong.
+#[derive(Clone, Copy)]
+pub struct Handover {
+    pub fd: RawFd,
+    /// Its number in the child.
+    pub number: RawFd,
+}
+
+/// A forked child that has not executed its program yet.
+pub struct Forked {
+    pub pid: libc::pid_t,
+    /// Readable once the child has executed its program, or failed to: `outcome` tells.
+    pub report: OwnedFd,
+}
+
+/// Why a child could not become its program.
+pub struct Failure {
+    pub step: Step,
+    pub error: io::Error,
+}
+
+#[derive(Clone, Copy)]
+pub enum Step {
+    /// Putting the descriptor at its number.
+    Handover = 0,
+    /// Entering the working directory.
+    EnterDir = 1,
+    /// Executing the program.
+    Execute = 2,
+}
+
+/// Forks a child that becomes `program`, or ends with status 255.
+pub fn spawn(program: &Program) -> io::Result<Forked> {
+    let (report, writer) = fd::pipe()?;
+    let writer = fd::move_off(writer, |number| {
+        program
+            .descriptors
+            .iter()
+            .any(|given| given.number == number)
+    })?;
+    let arguments = pointers(&program.arguments);
+    let environment = pointers(&program.environment);
+    // As execvp(3) does, a script without #! is given to the shell: sh, the script's path, the arguments.
+    let mut shell = vec![c"/bin/sh".as_ptr(), null()];
+    shell.extend_from_slice(&arguments[1..]);
+    // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
+    match check(unsafe { libc::fork() })? {
+        0 => {
+            let failure = become_program(program, &arguments, &mut shell, &environment);
+            let _ = fd::write(writer.as_fd(), &failure);
+            leave(255)
+        }
+        pid => Ok(Forked { pid, report }),
+    }
+}
+
+/// Reads the report of a child: `None` if it has executed its program, or died without a word.
+pub fn outcome(report: OwnedFd) -> Option<Failure> {
+    let mut failure = [0; size_of::<RawFailure>()];
+    let count = fd::read(report.as_fd(), &mut failure).ok()?;
+    let [step, errno @ ..] = failure;
+    let step = [Step::Handover, Step::EnterDir, Step::Execute]
+        .into_iter()
+        .find(|&known| known as u8 == step)?;
+    (count == failure.len()).then(|| Failure {
+        step,
+        error: io::Error::from_raw_os_error(i32::from_ne_bytes(errno)),
+    })
+}
+
+/// A step and its errno, as the child reports them.
+type RawFailure = [u8; 5];
+
+/// The child's way from fork to execve. It comes back only when that failed.
+fn become_program(
+    program: &Program,
+    arguments: &[*const libc::c_char],
+    shell: &mut [*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> RawFailure {
+    for given in &program.descriptors {
+        if let Err(error) = hand_over(given) {
+            return failure(Step::Handover, &error);
+        }
+    }
+    if let Some(dir) = &program.dir {
+        // SAFETY: dir is a C string.
+        if let Err(error) = check(unsafe { libc::chdir(dir.as_ptr()) }) {
+            return failure(Step::EnterDir, &error);
+        }
+    }
+    let mut denied = None;
+    let mut last = io::Error::from_raw_os_error(libc::ENOENT);
+    for path in &program.candidates {
+        last = execute(path, arguments, environment);
+        match last.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => continue,
+            // Another folder of PATH may have one that we may run; if none has, this is the better reason.
+            Some(libc::EACCES) => {
+                denied = Some(libc::EACCES);
+                continue;
+            }
+            Some(libc::ENOEXEC) => {
+                shell[1] = path.as_ptr();
+                last = execute(c"/bin/sh", shell, environment);
+            }
+            Some(_) | None => {}
+        }
+        return failure(Step::Execute, &last);
+    }
+    failure(
+        Step::Execute,
+        &denied.map_or(last, io::Error::from_raw_os_error),
+    )
+}
+
+fn hand_over(given: &Handover) -> io::Result<()> {
+    if given.fd == given.number {
+        // SAFETY: F_SETFD takes an integer and touches no memory.
+        check(unsafe { libc::fcntl(given.fd, libc::F_SETFD, 0) })?;
+    } else {
+        // SAFETY: dup2 touches no memory. What it closes is the child's copy of something it is not to have.
+        retry(|| check(unsafe { libc::dup2(given.fd, given.number) }))?;
+    }
+    Ok(())
+}
+
+fn execute(
+    path: &CStr,
+    arguments: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> io::Error {
+    // SAFETY: path is a C string, the others are arrays of C strings that end with a null pointer.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+fn failure(step: Step, error: &io::Error) -> RawFailure {
+    let [a, b, c, d] = error.raw_os_error().unwrap_or(0).to_ne_bytes();
+    [step as u8, a, b, c, d]
+}
+
+/// The array of pointers, ended by a null pointer, that execve wants. It borrows from `strings`.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([null()])
+        .collect()
+}
+
+/// Reaps a child that has died, if there is one: its pid and wait status.
+pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
+    let mut status = 0;
+    // SAFETY: status is an int that outlives the call.
+    let pid = retry(|| check(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }));
+    // ECHILD, the only error, says that there are no children at all.
+    pid.ok().filter(|&pid| pid > 0).map(|pid| (pid, status))
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: kill touches no memory.
+    check(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
+}
+
+/// The number of this process.
+pub fn id() -> libc::pid_t {
+    // SAFETY: getpid touches no memory and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// Ends this process at once: no destructor runs, so no file is removed that another process still needs.
+pub fn leave(status: libc::c_int) -> ! {
+    // SAFETY: _exit touches no memory and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Which of the two processes after a fork this is.
+pub enum Side {
+    Parent,
+    Child,
+}
+
+/// Splits this process in two, of which both go on.
+pub fn fork() -> io::Result<Side> {
+    // SAFETY: this process has one thread, so the child is whole.
+    match check(unsafe { libc::fork() })? {
+        0 => Ok(Side::Child),
+        _ => Ok(Side::Parent),
+    }
+}
+
+/// Makes this process the leader of a new session without a terminal.
+pub fn new_session() -> io::Result<()> {
+    // SAFETY: setsid touches no memory.
+    check(unsafe { libc::setsid() })?;
+    Ok(())
+}
+
+/// Whether this process may enter a folder.
+pub fn may_enter(dir: &CStr) -> io::Result<()> {
+    // SAFETY: dir is a C string.
+    check(unsafe { libc::access(dir.as_ptr(), libc::X_OK) })?;
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Signals: caught by one handler that notes them and writes a byte into a pipe, which wakes poll.
+//!
+//! Every signal that ends a process is caught, so that a stray one cannot end the service, and no handler
+//! survives execve, so that a worker starts with defaults although the child resets nothing. A handler that
+//! finds itself in that child, between fork and execve, restores the default and raises the signal again:
+//! that is cheaper than to block all signals around every fork, and loses none.
+
+use super::{check, fd};
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
+
+/// The signals that came and were not taken yet, a bit for each of the first 32.
+static PENDING: AtomicU32 = AtomicU32::new(0);
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// They stop or continue a process, or are ignored by default: they keep their meaning.
+const LEFT_ALONE: [libc::c_int; 8] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGCONT,
+    libc::SIGURG,
+    libc::SIGWINCH,
+];
+
+/// Sent by kill(2) they are survived once in a turn of the loop; a real fault comes again at once and ends
+/// the process with a core, as it should.
+const FAULTS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+
+/// The caught signals, and the pipe that tells of them.
+pub struct Signals {
+    wake: OwnedFd,
+}
+
+/// The signals that came since the last look.
+#[derive(Clone, Copy, Default)]
+pub struct Received(u32);
+
+impl Signals {
+    /// Catches everything for this process, and unblocks what the caller may have blocked.
+    pub fn catch() -> io::Result<Signals> {
+        let (wake, writer) = fd::pipe()?;
+        // A full pipe means that the loop is awake already: the handler must not wait for it.
+        fd::set_nonblocking(writer.as_fd())?;
+        fd::set_nonblocking(wake.as_fd())?;
+        // The handler uses it for as long as the process lives.
+        WAKE.store(writer.into_raw_fd(), SeqCst);
+        OWNER.store(super::process::id(), SeqCst);
+        for signal in 1..=crate::signal::LAST {
+            let fault = if FAULTS.contains(&signal) {
+                libc::SA_RESETHAND
+            } else {
+                0
+            };
+            if signal == libc::SIGPIPE {
+                // Under Perl's start_server the worker inherits this, and one written in C may rely on it.
+                set(signal, libc::SIG_IGN, 0);
+            } else if LEFT_ALONE.contains(&signal) {
+                set(signal, libc::SIG_DFL, 0);
+            } else {
+                set(signal, note as *const () as libc::sighandler_t, fault);
+            }
+        }
+        // SAFETY: all zeroes is a valid sigset_t for sigemptyset to fill.
+        let mut none: libc::sigset_t = unsafe { zeroed() };
+        // SAFETY: none is a sigset_t that outlives the call.
+        unsafe { libc::sigemptyset(&mut none) };
+        // SAFETY: none is an initialised sigset_t; the old mask is not asked for.
+        check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &none, null_mut()) })?;
+        Ok(Signals { wake })
+    }
+
+    /// Readable when a signal has come.
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Empties the pipe, then takes the signals: one that comes between the two makes the pipe readable again.
+    pub fn take(&self) -> Received {
+        let mut bytes = [0; 64];
+        while fd::read(self.wake.as_fd(), &mut bytes).is_ok_and(|count| count == bytes.len()) {}
+        let received = Received(PENDING.swap(0, SeqCst));
+        for signal in FAULTS {
+            if received.has(signal) {
+                set(
+                    signal,
+                    note as *const () as libc::sighandler_t,
+                    libc::SA_RESETHAND,
+                );
+            }
+        }
+        received
+    }
+}
+
+impl Received {
+    /// Whether this signal was among them; several of one kind count as one.
+    pub fn has(self, signal: libc::c_int) -> bool {
+        self.0 & 1 << signal != 0
+    }
+}
+
+/// Numbers that this system does not have, or keeps for its own threads, are passed over.
+fn set(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+    // SAFETY: all zeroes is a valid sigaction, with an empty mask.
+    let mut action: libc::sigaction = unsafe { zeroed() };
+    action.sa_sigaction = handler;
+    // A worker that is stopped or continued is no news.
+    action.sa_flags = flags | libc::SA_RESTART | libc::SA_NOCLDSTOP;
+    // SAFETY: action is initialised, and its handler is async-signal-safe; the old one is not asked for.
+    unsafe { libc::sigaction(signal, &action, null_mut()) };
+}
+
+extern "C" fn note(signal: libc::c_int) {
+    // SAFETY: getpid is async-signal-safe, touches no memory and cannot fail.
+    if unsafe { libc::getpid() } != OWNER.load(SeqCst) {
+        // SAFETY: signal is async-signal-safe, and SIG_DFL runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: raise is async-signal-safe. The signal is blocked until this handler returns.
+        unsafe { libc::raise(signal) };
+        return;
+    }
+    let Some(bit) = 1u32.checked_shl(signal as u32) else {
+        return;
+    };
+    PENDING.fetch_or(bit, SeqCst);
+    // SAFETY: errno_location has no precondition and gives this thread's errno.
+    let errno = unsafe { errno_location() };
+    // SAFETY: errno is valid for reading.
+    let saved = unsafe { *errno };
+    // SAFETY: the byte is static, and write is async-signal-safe. When the pipe is full, poll wakes anyway.
+    unsafe { libc::write(WAKE.load(SeqCst), b"!".as_ptr().cast(), 1) };
+    // SAFETY: errno is valid for writing; what this handler interrupted finds its own value again.
+    unsafe { *errno = saved };
+}
+
+#[cfg(any(target_os = "linux", target_os = "dragonfly"))]
+use libc::__errno_location as errno_location;
+
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+use libc::__error as errno_location;
+
+#[cfg(any(target_os = "openbsd", target_os = "netbsd"))]
+use libc::__errno as errno_location;
+
+#[cfg(any(target_os = "illumos", target_os = "solaris"))]
+use libc::___errno as errno_location;
