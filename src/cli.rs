@@ -1,0 +1,547 @@
+//! The command line: words to a `Command`, read as Perl's Getopt::Long reads them. Pure.
+//!
+//! lexopt cannot be asked to read `-port`, `--PORT` or `--po`, so the words are taken apart here.
+
+use crate::endpoint::Endpoint;
+use crate::policy::{parse_whole, Policy};
+use crate::signal::Signal;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    Help,
+    Version,
+    Restart {
+        pid_file: PathBuf,
+        status_file: PathBuf,
+        patience: Patience,
+    },
+    Stop {
+        pid_file: PathBuf,
+        patience: Patience,
+    },
+    Run(Box<Options>),
+}
+
+/// How long `--restart` and `--stop` wait: `None` is for ever.
+pub type Patience = Option<Duration>;
+
+/// What the superdaemon is to do.
+#[derive(Debug)]
+pub struct Options {
+    pub ports: Vec<Endpoint>,
+    pub paths: Vec<PathBuf>,
+    /// `None` is the system's SOMAXCONN.
+    pub backlog: Option<i32>,
+    pub dir: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    pub status_file: Option<PathBuf>,
+    pub log: Option<LogTarget>,
+    pub daemonize: bool,
+    /// The policy before environment and envdir have had their say.
+    pub policy: Policy,
+    /// envdir and the steering options, as the environment variables that stand in for them.
+    pub variables: Vec<(&'static str, OsString)>,
+    /// The worker's program and its arguments; never empty.
+    pub program: Vec<OsString>,
+}
+
+/// Where `--log-file` sends standard output and standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    File(PathBuf),
+    /// A command for the shell, which reads the log on its standard input.
+    Command(OsString),
+}
+
+/// The names Perl's start_server has. Any unique prefix of one of these is it.
+const PERLS: &[(&str, Takes)] = &[
+    ("port", Takes::Text),
+    ("path", Takes::Text),
+    ("dir", Takes::Text),
+    ("interval", Takes::Number),
+    ("signal-on-hup", Takes::Text),
+    ("signal-on-term", Takes::Text),
+    ("pid-file", Takes::Text),
+    ("status-file", Takes::Text),
+    ("envdir", Takes::Text),
+    ("log-file", Takes::Text),
+    ("daemonize", Takes::Nothing),
+    ("enable-auto-restart", Takes::Nothing),
+    ("auto-restart-interval", Takes::Number),
+    ("kill-old-delay", Takes::Number),
+    ("backlog", Takes::Number),
+    ("restart", Takes::Nothing),
+    ("stop", Takes::Nothing),
+    ("help", Takes::Nothing),
+    ("version", Takes::Nothing),
+];
+
+/// The names only we have: to be given in full, so that no abbreviation in an old script changes its meaning.
+const OURS: &[(&str, Takes)] = &[("timeout", Takes::Number)];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    Nothing,
+    Text,
+    Number,
+}
+
+pub const HELP: &str = "\
+Usage: start_server [options] -- server-prog server-arg1 server-arg2 ...
+       start_server --restart --pid-file=FILE --status-file=FILE
+       start_server --stop --pid-file=FILE
+
+Binds listening sockets once and runs the server under them. On HUP it starts a
+new one and, if and only if that comes up, tells the old one to finish.
+
+  --port=[HOST:][u]PORT[=FD]  listen on a TCP port, with u on a UDP one; an
+                              IPv6 host stands in []; repeatable
+  --path=PATH                 listen on a Unix socket; repeatable
+  --backlog=N                 length of the listen queue (SOMAXCONN)
+  --dir=DIR                   working directory of the server
+  --interval=SECONDS          how long a new server must live to count as up (1)
+  --signal-on-hup=SIGNAL      what tells old servers to finish after HUP (TERM)
+  --signal-on-term=SIGNAL     what tells all servers to finish after TERM (TERM)
+  --kill-old-delay=SECONDS    let new and old serve side by side this long (0; 5
+                              with --enable-auto-restart)
+  --enable-auto-restart       restart the server by time
+  --auto-restart-interval=SECONDS  how often (360)
+  --pid-file=FILE             hold the pid of start_server in FILE, locked
+  --status-file=FILE          hold a line GENERATION:PID for each server in FILE
+  --envdir=DIR                take environment variables from the files in DIR,
+                              anew for each server
+  --log-file=FILE             append standard output and standard error to FILE
+  --log-file='| COMMAND'      ... or pipe them into COMMAND
+  --daemonize                 go into the background; needs --log-file
+  --restart                   have the start_server of --pid-file restart its
+                              server; wait until the old one is gone
+  --stop                      have the start_server of --pid-file end; wait
+  --timeout=SECONDS           wait no longer (0: for ever); exit status 2
+  --help, --version           print this, or the version
+
+See start_server(1).
+";
+
+/// Reads the command line, without the program's own name. The error is one line, fit to be printed.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let Words { given, free } = take_apart(words)?;
+    if given.has("help") {
+        return Ok(Command::Help);
+    }
+    if given.has("version") {
+        return Ok(Command::Version);
+    }
+    let pid_file = given.path("pid-file");
+    let status_file = given.path("status-file");
+    let patience = given.number("timeout")?.filter(|&n| n != 0).map(seconds);
+    if given.has("restart") {
+        let (Some(pid_file), Some(status_file)) = (pid_file, status_file) else {
+            return Err("--restart needs --pid-file and --status-file".to_string());
+        };
+        return Ok(Command::Restart {
+            pid_file,
+            status_file,
+            patience,
+        });
+    }
+    if given.has("stop") {
+        let pid_file = pid_file.ok_or("--stop needs --pid-file")?;
+        return Ok(Command::Stop { pid_file, patience });
+    }
+    if given.has("timeout") {
+        return Err("--timeout goes with --restart or --stop".to_string());
+    }
+    if free.is_empty() {
+        return Err("server program not specified".to_string());
+    }
+    let daemonize = given.has("daemonize");
+    let log = given.last("log-file").map(log_target).transpose()?;
+    if daemonize && log.is_none() {
+        return Err("--daemonize needs --log-file".to_string());
+    }
+    let interval = given.number("interval")?.unwrap_or(1);
+    Ok(Command::Run(Box::new(Options {
+        ports: given.ports()?,
+        paths: given.paths()?,
+        backlog: given.backlog()?,
+        dir: given.path("dir"),
+        pid_file,
+        status_file,
+        log,
+        daemonize,
+        policy: Policy {
+            interval: seconds(interval),
+            signal_on_hup: given.signal("signal-on-hup")?.unwrap_or(Signal::TERM),
+            signal_on_term: given.signal("signal-on-term")?.unwrap_or(Signal::TERM),
+            kill_old_delay: Duration::ZERO,
+            auto_restart: None,
+        },
+        variables: given.variables()?,
+        program: free,
+    })))
+}
+
+/// The words of the command line, told apart.
+struct Words {
+    given: Given,
+    /// What is neither an option nor an option's value: the worker's program and its arguments.
+    free: Vec<OsString>,
+}
+
+/// The options as given, in order. A flag's value is empty.
+struct Given(Vec<(&'static str, OsString)>);
+
+fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<Words, String> {
+    let mut words = words.into_iter();
+    let mut given = Vec::new();
+    let mut free = Vec::new();
+    while let Some(word) = words.next() {
+        let Some(option) = word
+            .as_bytes()
+            .strip_prefix(b"-")
+            .filter(|rest| !rest.is_empty())
+        else {
+            free.push(word);
+            continue;
+        };
+        let option = option.strip_prefix(b"-").unwrap_or(option);
+        if option.is_empty() {
+            free.extend(words);
+            break;
+        }
+        let mut halves = option.splitn(2, |&byte| byte == b'=');
+        let typed = String::from_utf8_lossy(halves.next().unwrap_or_default());
+        let attached = halves
+            .next()
+            .map(|value| OsStr::from_bytes(value).to_os_string());
+        let (name, takes) = find(&typed)?;
+        let value = match (takes, attached) {
+            (Takes::Nothing, None) => OsString::new(),
+            (Takes::Nothing, Some(value)) => {
+                return Err(format!(
+                    "--{name}={} has a value, but takes none",
+                    value.to_string_lossy()
+                ))
+            }
+            // The next word is the value even if it begins with a dash.
+            (Takes::Text | Takes::Number, attached) => match attached.or_else(|| words.next()) {
+                Some(value) if !value.is_empty() => value,
+                Some(_) | None => return Err(format!("--{name} needs a value")),
+            },
+        };
+        given.push((name, value));
+    }
+    Ok(Words {
+        given: Given(given),
+        free,
+    })
+}
+
+/// Finds the option that a word, without its dashes and its value, means.
+fn find(typed: &str) -> Result<(&'static str, Takes), String> {
+    let lower = typed.to_lowercase();
+    if let Some(option) = PERLS.iter().chain(OURS).find(|(name, _)| *name == lower) {
+        return Ok(*option);
+    }
+    let mut matches = PERLS
+        .iter()
+        .filter(|(name, _)| name.starts_with(&lower) && !lower.is_empty());
+    match (matches.next(), matches.next()) {
+        (Some(option), None) => Ok(*option),
+        (Some((first, _)), Some((second, _))) => Err(format!(
+            "--{typed} is ambiguous: it may be --{first} or --{second}"
+        )),
+        (None, _) => Err(format!(
+            "--{typed} is not an option; see start_server --help"
+        )),
+    }
+}
+
+impl Given {
+    fn has(&self, name: &'static str) -> bool {
+        self.last(name).is_some()
+    }
+
+    /// The values of an option that accumulates.
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &OsString> {
+        self.0
+            .iter()
+            .filter(move |(given, _)| *given == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The value of an option that doesn't: the last one given.
+    fn last(&self, name: &'static str) -> Option<&OsString> {
+        self.all(name).last()
+    }
+
+    fn path(&self, name: &'static str) -> Option<PathBuf> {
+        self.last(name).map(PathBuf::from)
+    }
+
+    fn number(&self, name: &'static str) -> Result<Option<u32>, String> {
+        let mut last = None;
+        for value in self.all(name) {
+            let number = parse_whole(&value.to_string_lossy());
+            last = Some(number.map_err(|reason| refuse(name, value, reason))?);
+        }
+        Ok(last)
+    }
+
+    fn backlog(&self) -> Result<Option<i32>, String> {
+        match self.number("backlog")? {
+            None | Some(0) => Ok(None),
+            Some(number) => match number.try_into() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(format!("--backlog={number}: too large a number")),
+            },
+        }
+    }
+
+    fn signal(&self, name: &'static str) -> Result<Option<Signal>, String> {
+        let Some(value) = self.last(name) else {
+            return Ok(None);
+        };
+        let signal = Signal::parse(&value.to_string_lossy());
+        Ok(Some(signal.ok_or_else(|| {
+            refuse(name, value, "not a signal of this system")
+        })?))
+    }
+
+    fn ports(&self) -> Result<Vec<Endpoint>, String> {
+        let mut claimed = BTreeSet::new();
+        let mut ports = Vec::new();
+        for value in self.all("port") {
+            let text = value.to_str().ok_or("that is not a host name");
+            let port = text
+                .and_then(Endpoint::parse)
+                .map_err(|reason| refuse("port", value, reason))?;
+            if port
+                .descriptor
+                .is_some_and(|number| !claimed.insert(number))
+            {
+                return Err(refuse(
+                    "port",
+                    value,
+                    "another --port claims that descriptor too",
+                ));
+            }
+            ports.push(port);
+        }
+        Ok(ports)
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>, String> {
+        let mut seen = BTreeSet::new();
+        for path in self.all("path") {
+            if !seen.insert(path) {
+                return Err(refuse("path", path, "given twice"));
+            }
+        }
+        Ok(self.all("path").map(PathBuf::from).collect())
+    }
+
+    fn variables(&self) -> Result<Vec<(&'static str, OsString)>, String> {
+        let mut variables = Vec::new();
+        if let Some(dir) = self.last("envdir") {
+            variables.push(("ENVDIR", dir.clone()));
+        }
+        if self.has("enable-auto-restart") {
+            variables.push(("ENABLE_AUTO_RESTART", "1".into()));
+        }
+        for (option, variable) in [
+            ("kill-old-delay", "KILL_OLD_DELAY"),
+            ("auto-restart-interval", "AUTO_RESTART_INTERVAL"),
+        ] {
+            if let Some(number) = self.number(option)? {
+                variables.push((variable, number.to_string().into()));
+            }
+        }
+        Ok(variables)
+    }
+}
+
+fn log_target(value: &OsString) -> Result<LogTarget, String> {
+    match value.as_bytes().trim_ascii_start().strip_prefix(b"|") {
+        None => Ok(LogTarget::File(PathBuf::from(value))),
+        Some(command) if command.trim_ascii().is_empty() => Err(refuse(
+            "log-file",
+            value,
+            "there is no command behind the bar",
+        )),
+        Some(command) => Ok(LogTarget::Command(
+            OsStr::from_bytes(command.trim_ascii_start()).to_os_string(),
+        )),
+    }
+}
+
+fn refuse(name: &str, value: &OsStr, reason: &str) -> String {
+    format!("--{name}={}: {reason}", value.to_string_lossy())
+}
+
+fn seconds(number: u32) -> Duration {
+    Duration::from_secs(number.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn read(line: &[&str]) -> Result<Command, String> {
+        parse(line.iter().map(OsString::from))
+    }
+
+    fn run(line: &[&str]) -> Options {
+        match read(line) {
+            Ok(Command::Run(options)) => *options,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_value_may_be_attached_or_follow_and_the_last_scalar_wins() {
+        let options = run(&[
+            "--dir",
+            "a",
+            "--dir=b",
+            "--interval",
+            "+1_0",
+            "--path",
+            "--x",
+            "--path=c=d",
+            "prog",
+        ]);
+        assert_eq!(options.dir, Some("b".into()));
+        assert_eq!(options.policy.interval, Duration::from_secs(10));
+        assert_eq!(options.paths, [PathBuf::from("--x"), PathBuf::from("c=d")]);
+        assert_eq!(options.program, ["prog"]);
+    }
+
+    #[test]
+    fn names_may_be_short_single_dashed_and_in_any_case() {
+        for name in ["--port", "-port", "--PORT", "--po", "-Po"] {
+            assert_eq!(run(&[name, "80", "prog"]).ports[0].port, 80, "{name}");
+        }
+        assert!(read(&["--s", "x"]).unwrap_err().contains("ambiguous"));
+        assert!(read(&["--p=80", "x"]).unwrap_err().contains("ambiguous"));
+        assert!(matches!(read(&["--h"]), Ok(Command::Help)));
+        // Ours are not abbreviated, and `--t` would be Perl's next such name, if it ever had one.
+        assert!(read(&["--t=1", "x"]).unwrap_err().contains("not an option"));
+    }
+
+    #[test]
+    fn options_may_follow_the_program_until_two_dashes() {
+        assert_eq!(
+            run(&["prog", "--interval=3", "arg"]).program,
+            ["prog", "arg"]
+        );
+        assert_eq!(
+            run(&["prog", "-", "--", "--interval=3", "--"]).program,
+            ["prog", "-", "--interval=3", "--"]
+        );
+        assert!(read(&["prog", "--unknown"]).is_err());
+    }
+
+    #[test]
+    fn log_targets() {
+        let log = |value: &str| run(&["--log-file", value, "prog"]).log.unwrap();
+        assert_eq!(log("a b"), LogTarget::File("a b".into()));
+        assert_eq!(log("|cat -n "), LogTarget::Command("cat -n ".into()));
+        assert_eq!(log(" |  cat"), LogTarget::Command("cat".into()));
+    }
+
+    #[test]
+    fn steering_options_become_variables() {
+        let options = run(&[
+            "--envdir=e",
+            "--enable-auto-restart",
+            "--kill-old-delay=+1_0",
+            "prog",
+        ]);
+        let expected = [
+            ("ENVDIR", "e"),
+            ("ENABLE_AUTO_RESTART", "1"),
+            ("KILL_OLD_DELAY", "10"),
+        ];
+        assert_eq!(
+            options.variables,
+            expected.map(|(name, value)| (name, value.into()))
+        );
+    }
+
+    #[test]
+    fn refusals_name_option_value_and_reason() {
+        let table: [(&[&str], &str); 20] = [
+            (&[], "server program not specified"),
+            (&["--port=80"], "server program not specified"),
+            (&["--port"], "--port needs a value"),
+            (&["--port=", "prog"], "--port needs a value"),
+            (&["--port", "", "prog"], "--port needs a value"),
+            (&["--port=x", "prog"], "--port=x: the port must be"),
+            (
+                &["--port=80=3", "--port=81=3", "prog"],
+                "--port=81=3: another --port claims",
+            ),
+            (&["--path=a", "--path=a", "prog"], "--path=a: given twice"),
+            (
+                &["--interval=1.5", "prog"],
+                "--interval=1.5: not a whole number",
+            ),
+            (
+                &["--interval=x", "--interval=1", "prog"],
+                "--interval=x: not a whole number",
+            ),
+            (
+                &["--kill-old-delay=-1", "prog"],
+                "--kill-old-delay=-1: a negative number",
+            ),
+            (
+                &["--auto-restart-interval=9999999999", "prog"],
+                "--auto-restart-interval=9999999999: too large",
+            ),
+            (
+                &["--backlog=3000000000", "prog"],
+                "--backlog=3000000000: too large",
+            ),
+            (
+                &["--signal-on-hup=NONE", "prog"],
+                "--signal-on-hup=NONE: not a signal",
+            ),
+            (&["--daemonize=1", "prog"], "--daemonize=1 has a value"),
+            (&["--daemonize", "prog"], "--daemonize needs --log-file"),
+            (
+                &["--log-file=| ", "prog"],
+                "--log-file=| : there is no command",
+            ),
+            (
+                &["--restart", "--pid-file=p"],
+                "--restart needs --pid-file and --status-file",
+            ),
+            (&["--stop"], "--stop needs --pid-file"),
+            (&["--timeout=3", "prog"], "--timeout goes with"),
+        ];
+        for (line, message) in table {
+            let error = read(line).unwrap_err();
+            assert!(error.starts_with(message), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_option_and_no_other() {
+        let shown: BTreeSet<&str> = HELP
+            .split(|c: char| !c.is_ascii_lowercase() && c != '-')
+            .filter_map(|word| word.strip_prefix("--"))
+            .filter(|name| !name.is_empty())
+            .collect();
+        let known: BTreeSet<&str> = PERLS.iter().chain(OURS).map(|(name, _)| *name).collect();
+        assert_eq!(shown, known);
+        assert!(HELP.lines().all(|line| line.len() <= 80) && HELP.lines().count() <= 40);
+    }
+}
