@@ -1,0 +1,232 @@
+//! Endpoints and paths to bound sockets, and the removal of our own socket files.
+//!
+//! Everything is looked at before anything is bound, so that a refusal leaves the system untouched.
+
+use crate::endpoint::{Endpoint, Host, Transport};
+use crate::ours::OurFile;
+use crate::sys::process::Handover;
+use crate::sys::{self, fd, socket};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// The sockets of this start_server, in the order in which workers learn of them.
+pub struct Listeners {
+    listeners: Vec<Listener>,
+    /// Removed when this is dropped.
+    _files: Vec<OurFile>,
+    /// What there is to say about the binding, as lines for the log.
+    pub notes: Vec<String>,
+}
+
+struct Listener {
+    name: OsString,
+    socket: OwnedFd,
+    /// Its number in the worker.
+    number: RawFd,
+}
+
+/// Binds every port and path. The error is one line.
+pub fn bind(
+    ports: &[Endpoint],
+    paths: &[PathBuf],
+    backlog: Option<i32>,
+) -> Result<Listeners, String> {
+    let addresses = resolve(ports)?;
+    let claimed = claimed_numbers(ports)?;
+    let dead_sockets = look_at(paths)?;
+    let backlog = backlog.unwrap_or(socket::LONGEST_BACKLOG);
+    let mut notes = Vec::new();
+
+    let bind_port = |index: usize| -> Result<(usize, Listener), String> {
+        let port: &Endpoint = &ports[index];
+        let queue = match port.transport {
+            Transport::Tcp => Some(backlog),
+            Transport::Udp => None,
+        };
+        let socket = socket::bind_inet(&addresses[index], queue)
+            .and_then(|socket| fd::move_off(socket, |number| claimed.contains(&number)))
+            .map_err(|error| {
+                format!("cannot bind --port={}: {}", port.name, sys::reason(&error))
+            })?;
+        let number = port.descriptor.unwrap_or(socket.as_raw_fd());
+        Ok((
+            index,
+            Listener {
+                name: port.name.clone().into(),
+                socket,
+                number,
+            },
+        ))
+    };
+    // The first free numbers belong to those that did not ask for one, as under Perl.
+    let (numbered, free): (Vec<_>, Vec<_>) =
+        (0..ports.len()).partition(|&index| ports[index].descriptor.is_some());
+    let mut bound = free
+        .into_iter()
+        .map(bind_port)
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut files = Vec::new();
+    let mut unix = Vec::new();
+    for path in paths {
+        let refuse = |error| refuse_path(path, &format!("cannot bind: {}", sys::reason(&error)));
+        if dead_sockets.contains(path) {
+            notes.push(format!("removing existing socket file:{}", path.display()));
+            fs::remove_file(path).map_err(refuse)?;
+        }
+        let socket = socket::bind_unix(path.as_os_str(), backlog).map_err(refuse)?;
+        files.push(OurFile::at(path).map_err(refuse)?);
+        let socket = fd::move_off(socket, |number| claimed.contains(&number)).map_err(refuse)?;
+        let number = socket.as_raw_fd();
+        unix.push(Listener {
+            name: path.clone().into(),
+            socket,
+            number,
+        });
+    }
+
+    for index in numbered {
+        let (index, listener) = bind_port(index)?;
+        notes.push(format!(
+            "socket is duplicated to file descriptor {}",
+            listener.number
+        ));
+        bound.push((index, listener));
+    }
+    bound.sort_by_key(|(index, _)| *index);
+    let listeners = bound
+        .into_iter()
+        .map(|(_, listener)| listener)
+        .chain(unix)
+        .collect();
+    Ok(Listeners {
+        listeners,
+        _files: files,
+        notes,
+    })
+}
+
+impl Listeners {
+    /// The value of `SERVER_STARTER_PORT`.
+    pub fn variable(&self) -> OsString {
+        let mut value = OsString::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            if index > 0 {
+                value.push(";");
+            }
+            value.push(&listener.name);
+            value.push(format!("={}", listener.number));
+        }
+        value
+    }
+
+    /// What a worker is handed.
+    pub fn handovers(&self) -> Vec<Handover> {
+        let each = self.listeners.iter();
+        each.map(|listener| Handover {
+            fd: listener.socket.as_raw_fd(),
+            number: listener.number,
+        })
+        .collect()
+    }
+}
+
+fn resolve(ports: &[Endpoint]) -> Result<Vec<SocketAddr>, String> {
+    let mut seen = BTreeSet::new();
+    let mut addresses = Vec::new();
+    for port in ports {
+        let address =
+            address_of(port).map_err(|reason| format!("--port={}: {reason}", port.name))?;
+        // Port 0 is a different one each time.
+        if port.port != 0 && !seen.insert((port.transport, address)) {
+            return Err(format!(
+                "--port={}: another --port is the same address",
+                port.name
+            ));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+fn address_of(port: &Endpoint) -> Result<SocketAddr, String> {
+    match &port.host {
+        Host::Any => Ok((Ipv4Addr::UNSPECIFIED, port.port).into()),
+        Host::V6(address) => Ok((*address, port.port).into()),
+        Host::Named(host) => {
+            let addresses = (host.as_str(), port.port).to_socket_addrs();
+            let mut addresses = addresses
+                .map_err(|error| format!("cannot resolve {host}: {}", sys::reason(&error)))?;
+            addresses
+                .find(SocketAddr::is_ipv4)
+                .ok_or_else(|| format!("{host} has no IPv4 address"))
+        }
+    }
+}
+
+fn claimed_numbers(ports: &[Endpoint]) -> Result<BTreeSet<RawFd>, String> {
+    let limit = fd::limit();
+    let mut claimed = BTreeSet::new();
+    for port in ports {
+        if let Some(number) = port.descriptor {
+            if number >= limit {
+                return Err(format!(
+                    "--port={}={number}: descriptors end at {}",
+                    port.name,
+                    limit - 1
+                ));
+            }
+            claimed.insert(number);
+        }
+    }
+    Ok(claimed)
+}
+
+/// Refuses every path that is not ours to bind; gives those where a socket lies that nobody listens on.
+fn look_at(paths: &[PathBuf]) -> Result<BTreeSet<&PathBuf>, String> {
+    let mut dead_sockets = BTreeSet::new();
+    for path in paths {
+        socket::check_unix_path(path.as_os_str())
+            .map_err(|error| refuse_path(path, &sys::reason(&error)))?;
+        let kind = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata.file_type(),
+            // If it is more than a name that is free, bind will say so.
+            Err(_) => continue,
+        };
+        if !kind.is_socket() {
+            let what = match kind {
+                kind if kind.is_symlink() => "a symbolic link",
+                kind if kind.is_dir() => "a directory",
+                kind if kind.is_file() => "a regular file",
+                _ => "something that is no socket",
+            };
+            return Err(refuse_path(path, &format!("{what} is in the way")));
+        }
+        match socket::probe_unix(path.as_os_str()) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                dead_sockets.insert(path)
+            }
+            Ok(()) => return Err(refuse_path(path, "another process listens there")),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EPROTOTYPE)) => {
+                return Err(refuse_path(path, "another process listens there"))
+            }
+            Err(error) => {
+                return Err(refuse_path(
+                    path,
+                    &format!("cannot tell who listens there: {}", sys::reason(&error)),
+                ))
+            }
+        };
+    }
+    Ok(dead_sockets)
+}
+
+fn refuse_path(path: &Path, reason: &str) -> String {
+    format!("--path={}: {reason}", path.display())
+}

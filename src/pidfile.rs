@@ -1,0 +1,196 @@
+//! The pid file: `PID\n`, locked for as long as start_server lives.
+
+use crate::ours::{identity, OurFile};
+use crate::sys::{self, fd, process};
+use crate::worker::Pid;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Our locked pid file.
+pub struct PidFile {
+    path: PathBuf,
+    /// `None` while it is still the file that a killed start_server left.
+    ours: Option<OurFile>,
+    // Dropped, and with it the lock let go, after the file is removed: who waits for the lock finds nothing.
+    file: File,
+}
+
+impl PidFile {
+    /// Opens and locks the file, but writes nothing yet. The error is one line.
+    pub fn lock(path: &Path) -> Result<PidFile, String> {
+        loop {
+            let (file, created) = open(path).map_err(|error| refuse(path, &error))?;
+            match fd::lock(file.as_fd(), fd::Lock::TryExclusive) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(already_running(path, file))
+                }
+                result => result.map_err(|error| refuse(path, &error))?,
+            }
+            let metadata = file.metadata().map_err(|error| refuse(path, &error))?;
+            // Between open and lock the one that had it may have ended and removed it.
+            if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
+                let ours = created.then(|| OurFile::new(path, &metadata));
+                return Ok(PidFile {
+                    path: path.to_path_buf(),
+                    ours,
+                    file,
+                });
+            }
+        }
+    }
+
+    /// Writes the number of this process.
+    pub fn write(&mut self) -> Result<(), String> {
+        let written = self.file.set_len(0).and_then(|()| {
+            self.file
+                .write_all(format!("{}\n", process::id()).as_bytes())
+        });
+        written.map_err(|error| refuse(&self.path, &error))?;
+        if self.ours.is_none() {
+            let metadata = self
+                .file
+                .metadata()
+                .map_err(|error| refuse(&self.path, &error))?;
+            self.ours = Some(OurFile::new(&self.path, &metadata));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a pid file that a running start_server holds, before anything of ours exists.
+pub fn refuse_if_held(path: &Path) -> Result<(), String> {
+    match File::open(path) {
+        Ok(file) if is_held(&file) => Err(already_running(path, file)),
+        // Whatever else is wrong with it, `lock` says.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The pid file of a start_server that is running, seen from outside.
+pub struct Held {
+    pub pid: Pid,
+    file: File,
+}
+
+impl Held {
+    /// Reads the file and makes sure that its process holds the lock. The error is one line.
+    pub fn open(path: &Path) -> Result<Held, String> {
+        let file = File::open(path).map_err(|error| refuse(path, &error))?;
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(format!("--pid-file={}: not a regular file", path.display()));
+        }
+        let mut text = Vec::new();
+        // A pid file is short; of anything else the beginning is enough to refuse it.
+        (&file)
+            .take(64)
+            .read_to_end(&mut text)
+            .map_err(|error| refuse(path, &error))?;
+        let pid = parse(&text)
+            .ok_or_else(|| format!("--pid-file={}: there is no pid in it", path.display()))?;
+        match is_held(&file) {
+            true => Ok(Held { pid, file }),
+            false => Err(format!(
+                "--pid-file={}: process {pid} does not hold it: start_server is not running",
+                path.display()
+            )),
+        }
+    }
+
+    /// Whether its start_server still lives.
+    pub fn is_held(&self) -> bool {
+        is_held(&self.file)
+    }
+}
+
+/// A shared lock can be had if, and only if, no start_server has its exclusive one.
+fn is_held(file: &File) -> bool {
+    match fd::lock(file.as_fd(), fd::Lock::TryShared) {
+        Ok(()) => {
+            fd::unlock(file.as_fd());
+            false
+        }
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => return Ok((created?, true)),
+    }
+    let file = options.create_new(false).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok((file, false)),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        )),
+    }
+}
+
+fn already_running(path: &Path, mut file: File) -> String {
+    let mut text = Vec::new();
+    // Without a readable number the message is still true.
+    let _ = file.read_to_end(&mut text);
+    let who = parse(&text).map_or("another process".to_string(), |pid| {
+        format!("process {pid}")
+    });
+    format!(
+        "--pid-file={}: start_server is already running as {who}",
+        path.display()
+    )
+}
+
+fn refuse(path: &Path, error: &io::Error) -> String {
+    format!("--pid-file={}: {}", path.display(), sys::reason(error))
+}
+
+/// One line with a process number and nothing else.
+fn parse(text: &[u8]) -> Option<Pid> {
+    let digits = text.strip_suffix(b"\n").unwrap_or(text);
+    let number = std::str::from_utf8(digits)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    // 0 and -1 would signal whole groups of processes.
+    number.parse().ok().filter(|&pid| pid > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_is_one_number_on_one_line() {
+        for (text, pid) in [
+            ("1\n", 1),
+            ("4711\n", 4711),
+            ("4711", 4711),
+            ("2147483647\n", i32::MAX),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Some(pid), "{text:?}");
+        }
+        let refused = [
+            "",
+            "\n",
+            "0\n",
+            "-1\n",
+            "+1\n",
+            " 1\n",
+            "1 \n",
+            "1\n\n",
+            "1\n2\n",
+            "init\n",
+            "2147483648\n",
+            "1\r\n",
+            "0x1",
+        ];
+        for text in refused {
+            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(parse(b"\xff\n"), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! What one worker is given: program, arguments, environment, working directory, descriptors.
+
+use crate::environment::Environment;
+use crate::listen::Listeners;
+use crate::sys::process::{self, Failure, Forked, Program, Step};
+use crate::sys::reason;
+use crate::worker::Generation;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// Starts workers that differ in their environment only.
+pub struct Launcher {
+    program: Program,
+    name: OsString,
+    /// The value of `SERVER_STARTER_PORT`.
+    ports: OsString,
+}
+
+impl Launcher {
+    /// `command` is the program and its arguments.
+    pub fn new(command: &[OsString], dir: Option<&Path>, listeners: &Listeners) -> Launcher {
+        let program = Program {
+            candidates: Vec::new(),
+            arguments: command.iter().map(|word| c_string(word)).collect(),
+            environment: Vec::new(),
+            dir: dir.map(|dir| c_string(dir.as_os_str())),
+            descriptors: listeners.handovers(),
+        };
+        Launcher {
+            program,
+            name: command[0].clone(),
+            ports: listeners.variable(),
+        }
+    }
+
+    pub fn start(
+        &mut self,
+        generation: Generation,
+        environment: &Environment,
+    ) -> io::Result<Forked> {
+        let generation = OsString::from(generation.to_string());
+        self.program.candidates = candidates(&self.name, environment.get("PATH"));
+        self.program.environment = environment.render(&[
+            ("SERVER_STARTER_PORT", &self.ports),
+            ("SERVER_STARTER_GENERATION", &generation),
+        ]);
+        process::spawn(&self.program)
+    }
+
+    /// Says why a child could not become the worker.
+    pub fn explain(&self, failure: &Failure) -> String {
+        let reason = reason(&failure.error);
+        match failure.step {
+            Step::Handover => format!("cannot hand over a socket: {reason}"),
+            Step::EnterDir => {
+                let dir = self.program.dir.as_deref().unwrap_or_default();
+                format!("cannot enter --dir={}: {reason}", dir.to_string_lossy())
+            }
+            Step::Execute => format!("cannot execute {}: {reason}", self.name.to_string_lossy()),
+        }
+    }
+}
+
+/// Where a program may be, as execvp(3) looks: a name with a slash is a path, any other is sought in `PATH`,
+/// in which an empty element is the working directory.
+fn candidates(name: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
+    if name.as_bytes().contains(&b'/') {
+        return vec![c_string(name)];
+    }
+    let path = path.map_or(&b"/bin:/usr/bin"[..], OsStr::as_bytes);
+    let beside = |dir: &[u8]| {
+        let mut file = dir.to_vec();
+        if !dir.is_empty() {
+            file.push(b'/');
+        }
+        file.extend_from_slice(name.as_bytes());
+        c_string(&OsString::from_vec(file))
+    };
+    match name.is_empty() {
+        true => Vec::new(),
+        false => path.split(|&byte| byte == b':').map(beside).collect(),
+    }
+}
+
+/// Neither arguments nor variables can have a NUL in them: they came to us as C strings.
+fn c_string(text: &OsStr) -> CString {
+    CString::new(text.as_bytes()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_sought_as_execvp_does() {
+        let table: [(&str, Option<&str>, &[&str]); 8] = [
+            ("ls", Some("/a:/b"), &["/a/ls", "/b/ls"]),
+            ("ls", Some("/a"), &["/a/ls"]),
+            ("ls", Some(""), &["ls"]),
+            ("ls", Some(":/b:"), &["ls", "/b/ls", "ls"]),
+            ("ls", None, &["/bin/ls", "/usr/bin/ls"]),
+            ("./ls", Some("/a"), &["./ls"]),
+            ("/bin/ls", None, &["/bin/ls"]),
+            ("", Some("/a"), &[]),
+        ];
+        for (name, path, expected) in table {
+            let found = candidates(OsStr::new(name), path.map(OsStr::new));
+            let found: Vec<&str> = found.iter().map(|file| file.to_str().unwrap()).collect();
+            assert_eq!(found, expected, "{name:?} in {path:?}");
+        }
+    }
+}
