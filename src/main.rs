@@ -1,0 +1,87 @@
+//! start_server: binds listening sockets once, runs the real server under them, and replaces it without
+//! losing a connection.
+//!
+//! The files, in the order in which a restart passes through them:
+//!
+//! | file | owns |
+//! |---|---|
+//! | `cli` | arguments to a `Command` |
+//! | `run` | the start-up order, and the loop: news to events, actions to system calls |
+//! | `control` | `--restart` and `--stop`: the other side of the pid and status files |
+//! | `listen` | endpoints and paths to bound sockets |
+//! | `log`, `pidfile`, `status`, `daemon`, `envdir` | a file format or a start-up step each |
+//! | `ours` | the removal of files that are still ours |
+//! | `environment` | what was inherited, the options, envdir: in this order on top of each other |
+//! | `spawn` | what one worker is given |
+//! | `supervisor` | the life of the workers: events to actions, without a single system call |
+//! | `sys` | every call to the kernel, and all that is unsafe |
+//! | `endpoint`, `signal`, `worker`, `policy` | data |
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+mod cli;
+mod control;
+mod daemon;
+mod endpoint;
+mod envdir;
+mod environment;
+mod listen;
+mod log;
+mod ours;
+mod pidfile;
+mod policy;
+mod run;
+mod signal;
+mod spawn;
+mod status;
+mod supervisor;
+#[allow(unsafe_code, reason = "the only module that talks to the kernel")]
+mod sys;
+mod worker;
+
+const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// Wrong use, a start that failed, or no start_server that runs.
+const FAILED: u8 = 1;
+/// `--timeout` ended the wait.
+const TIMED_OUT: u8 = 2;
+
+fn main() -> ExitCode {
+    match obey(std::env::args_os().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((status, message)) => {
+            let line = format!("start_server: {}\n", log::one_line(&message));
+            // The status tells it all the same when standard error is gone.
+            let _ = io::stderr().write_all(line.as_bytes());
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn obey(words: impl Iterator<Item = OsString>) -> Result<(), (u8, String)> {
+    let failed = |message| (FAILED, message);
+    let controlled = |failure| match failure {
+        control::Failure::Refused(message) => (FAILED, message),
+        control::Failure::TimedOut(message) => (TIMED_OUT, message),
+    };
+    match cli::parse(words).map_err(failed)? {
+        cli::Command::Help => print(cli::HELP).map_err(failed),
+        cli::Command::Version => print(VERSION).map_err(failed),
+        cli::Command::Restart {
+            pid_file,
+            status_file,
+            patience,
+        } => control::restart(&pid_file, &status_file, patience).map_err(controlled),
+        cli::Command::Stop { pid_file, patience } => {
+            control::stop(&pid_file, patience).map_err(controlled)
+        }
+        cli::Command::Run(options) => run::run(*options).map_err(failed),
+    }
+}
+
+fn print(text: &str) -> Result<(), String> {
+    let printed = io::stdout().write_all(text.as_bytes());
+    printed.map_err(|error| format!("cannot print: {}", sys::reason(&error)))
+}

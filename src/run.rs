@@ -1,0 +1,324 @@
+//! The superdaemon: the start-up in its order, then the loop that turns the kernel's news into events and
+//! the supervisor's actions into system calls.
+
+use crate::cli::Options;
+use crate::daemon;
+use crate::environment::Environment;
+use crate::listen::{self, Listeners};
+use crate::log::{Log, Sink};
+use crate::pidfile::{self, PidFile};
+use crate::policy::{Policy, Time};
+use crate::signal::Signal;
+use crate::spawn::Launcher;
+use crate::status::StatusFile;
+use crate::supervisor::{Action, Event, Supervisor};
+use crate::sys::poll::{self, Interest};
+use crate::sys::process::{self, Forked};
+use crate::sys::signals::{Received, Signals};
+use crate::sys::{clock, reason};
+use crate::worker::{Generation, Pid, WaitStatus, Worker};
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Runs until TERM has ended every worker. The error is one line; nothing of ours is left behind.
+pub fn run(options: Options) -> Result<(), String> {
+    let mut environment = Environment::new(std::env::vars_os(), options.variables);
+    // What it passes over is said once the log is there.
+    environment.refresh(|_| {});
+    check_variables(&environment, &options.policy)?;
+    if let Some(dir) = &options.dir {
+        check_dir(dir)?;
+    }
+    if let Some(path) = &options.pid_file {
+        pidfile::refuse_if_held(path)?;
+    }
+    let mut listeners = listen::bind(&options.ports, &options.paths, options.backlog)?;
+    let mut sink = options.log.as_ref().map(Sink::open).transpose()?;
+    let status = options
+        .status_file
+        .as_deref()
+        .map(check_status_file)
+        .transpose()?;
+    let launcher = Launcher::new(&options.program, options.dir.as_deref(), &listeners);
+    let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
+    let caller = if options.daemonize {
+        Some(daemon::detach()?)
+    } else {
+        None
+    };
+    let signals =
+        Signals::catch().map_err(|error| format!("cannot catch signals: {}", reason(&error)))?;
+    if let Some(pid_file) = &mut pid_file {
+        pid_file.write()?;
+    }
+    let mut log = Log::default();
+    log.say(&format!(
+        "start_server (pid:{}) starting now...",
+        process::id()
+    ));
+    for note in std::mem::take(&mut listeners.notes) {
+        log.say(&note);
+    }
+    log.flush();
+    let now = clock::now();
+    if let Some(sink) = &mut sink {
+        let redirected = sink.redirect(environment.render(&[]), now, &mut log);
+        redirected
+            .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
+    }
+    if let Some(caller) = caller {
+        caller.release();
+    }
+    let (supervisor, actions) = Supervisor::start(now);
+    let mut daemon = Daemon {
+        supervisor,
+        policy: options.policy.clone(),
+        options: options.policy,
+        environment,
+        launcher,
+        starting: None,
+        log,
+        sink,
+        signals,
+        now,
+        complaints: Vec::new(),
+        finished: false,
+        status,
+        _listeners: listeners,
+        _pid_file: pid_file,
+    };
+    daemon.read_environment();
+    daemon.perform(actions);
+    while !daemon.finished {
+        daemon.turn();
+    }
+    daemon.log.flush();
+    Ok(())
+}
+
+/// The superdaemon at work. In the end the files go in the order of the fields, and the lock on the pid file
+/// last: who waits for it finds nothing left.
+struct Daemon {
+    supervisor: Supervisor,
+    /// The policy as the options alone have it, and as environment and envdir have it now.
+    options: Policy,
+    policy: Policy,
+    environment: Environment,
+    launcher: Launcher,
+    /// A child that has not executed its program yet.
+    starting: Option<Forked>,
+    log: Log,
+    sink: Option<Sink>,
+    signals: Signals,
+    now: Time,
+    /// What was wrong at the last look and was said then: it is said again only after it was right once.
+    complaints: Vec<String>,
+    finished: bool,
+    status: Option<StatusFile>,
+    _listeners: Listeners,
+    _pid_file: Option<PidFile>,
+}
+
+impl Daemon {
+    /// Sleeps until there is news, and acts on it: deaths first, `Tick` last, as the supervisor wants it.
+    fn turn(&mut self) {
+        self.log.flush();
+        let deadline = [
+            self.supervisor.deadline(&self.policy),
+            self.sink.as_ref().and_then(Sink::deadline),
+        ];
+        let deadline = deadline.into_iter().flatten().min();
+        let woken = self.sleep(deadline);
+        self.now = clock::now();
+        let received = if woken.by_signal {
+            self.signals.take()
+        } else {
+            Received::default()
+        };
+        if woken.by_signal || deadline.is_some_and(|deadline| deadline <= self.now) {
+            self.read_environment();
+        }
+        let dead: Vec<_> = match received.has(libc::SIGCHLD) {
+            true => std::iter::from_fn(process::reap).collect(),
+            false => Vec::new(),
+        };
+        let is_dead = |forked: &Forked| dead.iter().any(|(pid, _)| *pid == forked.pid);
+        if let Some(forked) = self
+            .starting
+            .take_if(|forked| woken.by_report || is_dead(forked))
+        {
+            self.started(forked);
+        }
+        for (pid, status) in dead {
+            self.exited(pid, status);
+        }
+        self.obey(received);
+        if let Some(sink) = &mut self.sink {
+            sink.tick(self.now, &mut self.log);
+        }
+        self.tell(Event::Tick);
+    }
+
+    fn sleep(&mut self, deadline: Option<Time>) -> Woken {
+        let stderr = io::stderr();
+        let mut interests = vec![Interest::readable(self.signals.wake())];
+        if let Some(forked) = &self.starting {
+            interests.push(Interest::readable(forked.report.as_fd()));
+        }
+        let reports = interests.len();
+        if self.log.is_blocked() {
+            interests.push(Interest::writable(stderr.as_fd()));
+        }
+        let patience = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
+        if let Err(error) = poll::wait(&mut interests, patience) {
+            self.log.tell(&format!("cannot poll: {}", reason(&error)));
+            // Without descriptors to look at there is little left to fail, and this must not spin.
+            let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
+        }
+        Woken {
+            by_signal: interests[0].happened(),
+            by_report: interests[1..reports].iter().any(Interest::happened),
+        }
+    }
+
+    /// Reads what can change while we run: envdir, and the variables in it that steer us.
+    fn read_environment(&mut self) {
+        let mut complaints = Vec::new();
+        self.environment
+            .refresh(|complaint| complaints.push(complaint));
+        let environment = &self.environment;
+        self.policy = self.options.steered(
+            |name| environment.get(name),
+            |complaint| complaints.push(complaint),
+        );
+        for complaint in &complaints {
+            if !self.complaints.contains(complaint) {
+                self.log.tell(&format!("passing over {complaint}"));
+            }
+        }
+        self.complaints = complaints;
+    }
+
+    /// A child has executed its program, or said why it could not.
+    fn started(&mut self, forked: Forked) {
+        match process::outcome(forked.report) {
+            None => self.tell(Event::Executed(forked.pid)),
+            // Its death, which follows, is the event.
+            Some(failure) => self.log.tell(&self.launcher.explain(&failure)),
+        }
+    }
+
+    fn exited(&mut self, pid: Pid, status: WaitStatus) {
+        let sink = self.sink.as_mut();
+        if !sink.is_some_and(|sink| sink.exited(pid, status, self.now, &mut self.log)) {
+            self.tell(Event::Exited { pid, status });
+        }
+    }
+
+    /// TERM is not queued behind HUP, however many of those came first.
+    fn obey(&mut self, received: Received) {
+        for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+            if received.has(signal.number()) {
+                self.tell(Event::Finish(signal));
+            }
+        }
+        if received.has(Signal::HUP.number()) {
+            self.tell(Event::Hup);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let actions = self.supervisor.handle(event, self.now, &self.policy);
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Spawn { generation } => {
+                    let answer = self.spawn(generation);
+                    self.tell(answer);
+                }
+                Action::Signal { pid, signal } => self.signal(pid, signal),
+                Action::Publish(workers) => self.publish(&workers),
+                Action::Say(line) => self.log.say(&line),
+                Action::Finish => self.finished = true,
+            }
+        }
+    }
+
+    fn spawn(&mut self, generation: Generation) -> Event {
+        match self.launcher.start(generation, &self.environment) {
+            Ok(forked) => {
+                let pid = forked.pid;
+                self.starting = Some(forked);
+                Event::Spawned(pid)
+            }
+            Err(error) => {
+                self.log
+                    .tell(&format!("cannot fork a new worker: {}", reason(&error)));
+                Event::SpawnFailed
+            }
+        }
+    }
+
+    fn signal(&mut self, pid: Pid, signal: Signal) {
+        if let Err(error) = process::signal(pid, signal.number()) {
+            self.log.tell(&format!(
+                "cannot send {signal} to worker {pid}: {}",
+                reason(&error)
+            ));
+        }
+    }
+
+    fn publish(&mut self, workers: &[Worker]) {
+        if let Some(status) = &mut self.status {
+            if let Err(error) = status.publish(workers) {
+                self.log
+                    .tell(&format!("cannot write the status file: {}", reason(&error)));
+            }
+        }
+    }
+}
+
+/// What ended the sleep, apart from the time.
+struct Woken {
+    by_signal: bool,
+    /// A child that was starting has something to report.
+    by_report: bool,
+}
+
+const AFTER_POLL_ERROR: Duration = Duration::from_millis(100);
+
+/// At the start a bad value is refused; later, in envdir, it is only passed over.
+fn check_variables(environment: &Environment, options: &Policy) -> Result<(), String> {
+    let mut first = Ok(());
+    options.steered(
+        |name| environment.get(name),
+        |complaint| {
+            if first.is_ok() {
+                first = Err(complaint);
+            }
+        },
+    );
+    first
+}
+
+fn check_dir(dir: &Path) -> Result<(), String> {
+    let refuse = |error: io::Error| format!("--dir={}: {}", dir.display(), reason(&error));
+    if !fs::metadata(dir).map_err(refuse)?.is_dir() {
+        return Err(refuse(io::Error::from_raw_os_error(libc::ENOTDIR)));
+    }
+    let path = CString::new(dir.as_os_str().as_bytes()).unwrap_or_default();
+    process::may_enter(&path).map_err(refuse)
+}
+
+fn check_status_file(path: &Path) -> Result<StatusFile, String> {
+    StatusFile::check(path)
+        .map_err(|error| format!("--status-file={}: {}", path.display(), reason(&error)))
+}
