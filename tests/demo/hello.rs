@@ -1,0 +1,103 @@
+//! The worker of `make demo`: a small HTTP server that answers with its generation and process number.
+//!
+//! It shows all that a server needs to run under start_server: take the listener, serve, and on SIGTERM stop
+//! accepting and finish. What it has not accepted stays in the queue of the shared socket, where the next
+//! generation finds it.
+#![allow(
+    unsafe_code,
+    reason = "to catch a signal and to wait for two descriptors is libc's business"
+)]
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
+use std::process::{self, ExitCode};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+static WAKER: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn wake(_signal: libc::c_int) {
+    // SAFETY: the byte is static, and write is async-signal-safe.
+    unsafe { libc::write(WAKER.load(Ordering::SeqCst), b"!".as_ptr().cast(), 1) };
+}
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "hello: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<()> {
+    let listener = server_starter::listeners()?.into_iter().next();
+    let listener = listener
+        .ok_or("start_server has no --port for me")?
+        .into_tcp()?;
+    // Another generation may be quicker: accept must not wait for a connection that is gone.
+    listener.set_nonblocking(true)?;
+    let body = format!(
+        "hello from generation {}, process {}\n",
+        server_starter::generation()?,
+        process::id()
+    );
+    let terminated = catch_sigterm()?;
+    while wait(&listener, &terminated)? {
+        match listener.accept() {
+            // A client that hangs up early is its own affair.
+            Ok((connection, _)) => drop(answer(connection, &body)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A stream that becomes readable when SIGTERM comes.
+fn catch_sigterm() -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    WAKER.store(writer.into_raw_fd(), Ordering::SeqCst);
+    // SAFETY: wake is async-signal-safe.
+    unsafe { libc::signal(libc::SIGTERM, wake as *const () as libc::sighandler_t) };
+    Ok(reader)
+}
+
+/// Waits for a connection (true) or for SIGTERM (false).
+fn wait(listener: &TcpListener, terminated: &UnixStream) -> io::Result<bool> {
+    let entry = |fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut entries = [entry(listener.as_raw_fd()), entry(terminated.as_raw_fd())];
+    loop {
+        // SAFETY: entries is an array of that many pollfd, which outlives the call.
+        match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, -1) } {
+            -1 if io::Error::last_os_error().kind() == ErrorKind::Interrupted => {}
+            -1 => return Err(io::Error::last_os_error()),
+            _ => return Ok(entries[1].revents == 0),
+        }
+    }
+}
+
+fn answer(mut connection: TcpStream, body: &str) -> io::Result<()> {
+    connection.set_nonblocking(false)?;
+    connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let request = BufReader::new(&connection).lines();
+    for line in request {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let length = body.len();
+    write!(
+        connection,
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+}
