@@ -6,7 +6,6 @@ use crate::signal::Signal;
 use crate::status;
 use crate::sys::{self, clock, poll, process};
 use crate::worker::Generation;
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -80,17 +79,14 @@ fn send(held: &Held, signal: Signal) -> Result<(), Failure> {
 }
 
 fn generations(status_file: &Path) -> Result<Vec<Generation>, String> {
-    match fs::read(status_file) {
-        Ok(text) => Ok(status::parse(&String::from_utf8_lossy(&text))
-            .into_iter()
-            .map(|(generation, _)| generation)
-            .collect()),
-        Err(error) => Err(format!(
-            "--status-file={}: {}",
-            status_file.display(),
-            sys::reason(&error)
-        )),
-    }
+    let workers = status::read(status_file).map_err(|error| {
+        let reason = sys::reason(&error);
+        format!("--status-file={}: {reason}", status_file.display())
+    })?;
+    Ok(workers
+        .into_iter()
+        .map(|(generation, _)| generation)
+        .collect())
 }
 
 /// Looks until there is an answer. `None`: patience ended first.

@@ -1,11 +1,11 @@
 //! An envdir, as in daemontools: a folder of files, each a variable's name with its value inside.
 
+use crate::file;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 pub type Variables = BTreeMap<OsString, OsString>;
@@ -33,12 +33,16 @@ pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> Variables {
     variables
 }
 
-fn value(path: &Path, name: &OsStr) -> Result<Option<OsString>, &'static str> {
-    let Some(file) = open(path)? else {
-        return Ok(None);
+fn value(path: &Path, name: &OsStr) -> Result<Option<OsString>, String> {
+    let file = match file::open_regular(path, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput && !path.is_dir() => {
+            return Err(error.to_string())
+        }
+        Err(_) => return Ok(None),
     };
     if name.as_bytes().contains(&b'=') {
-        return Err("a variable's name cannot have a = in it");
+        return Err("a variable's name cannot have a = in it".to_string());
     }
     let mut line = Vec::new();
     match BufReader::new(file).read_until(b'\n', &mut line) {
@@ -49,35 +53,7 @@ fn value(path: &Path, name: &OsStr) -> Result<Option<OsString>, &'static str> {
         line.pop();
     }
     match line.contains(&0) {
-        true => Err("a variable's value cannot have a NUL in it"),
+        true => Err("a variable's value cannot have a NUL in it".to_string()),
         false => Ok(Some(OsString::from_vec(line))),
-    }
-}
-
-/// Opens a regular file. Anything else is not even opened: a FIFO would block, a device might act.
-fn open(path: &Path) -> Result<Option<File>, &'static str> {
-    let kind = match fs::metadata(path) {
-        Ok(metadata) => metadata.file_type(),
-        Err(_) => return Ok(None),
-    };
-    if kind.is_dir() {
-        return Ok(None);
-    }
-    let not_a_file = "not a regular file";
-    if !kind.is_file() {
-        return Err(not_a_file);
-    }
-    // It may have been replaced by a FIFO since.
-    let Ok(file) = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-    else {
-        return Ok(None);
-    };
-    match file.metadata() {
-        Ok(metadata) if metadata.is_file() => Ok(Some(file)),
-        Ok(_) => Err(not_a_file),
-        Err(_) => Ok(None),
     }
 }

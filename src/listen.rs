@@ -3,7 +3,7 @@
 //! Everything is looked at before anything is bound, so that a refusal leaves the system untouched.
 
 use crate::endpoint::{Endpoint, Host, Transport};
-use crate::ours::OurFile;
+use crate::file::OurFile;
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
 use std::collections::BTreeSet;

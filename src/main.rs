@@ -10,7 +10,7 @@
 //! | `control` | `--restart` and `--stop`: the other side of the pid and status files |
 //! | `listen` | endpoints and paths to bound sockets |
 //! | `log`, `pidfile`, `status`, `daemon`, `envdir` | a file format or a start-up step each |
-//! | `ours` | the removal of files that are still ours |
+//! | `file` | opening what is regular, removing what is still ours |
 //! | `environment` | what was inherited, the options, envdir: in this order on top of each other |
 //! | `spawn` | what one worker is given |
 //! | `supervisor` | the life of the workers: events to actions, without a single system call |
@@ -27,9 +27,9 @@ mod daemon;
 mod endpoint;
 mod envdir;
 mod environment;
+mod file;
 mod listen;
 mod log;
-mod ours;
 mod pidfile;
 mod policy;
 mod run;

@@ -1,6 +1,6 @@
 //! The pid file: `PID\n`, locked for as long as start_server lives.
 
-use crate::ours::{identity, OurFile};
+use crate::file::{identity, open_regular, OurFile};
 use crate::sys::{self, fd, process};
 use crate::worker::Pid;
 use std::fs::{self, File, OpenOptions};
@@ -61,7 +61,7 @@ impl PidFile {
 
 /// Refuses a pid file that a running start_server holds, before anything of ours exists.
 pub fn refuse_if_held(path: &Path) -> Result<(), String> {
-    match File::open(path) {
+    match open_regular(path, OpenOptions::new().read(true)) {
         Ok(file) if is_held(&file) => Err(already_running(path, file)),
         // Whatever else is wrong with it, `lock` says.
         Ok(_) | Err(_) => Ok(()),
@@ -77,10 +77,8 @@ pub struct Held {
 impl Held {
     /// Reads the file and makes sure that its process holds the lock. The error is one line.
     pub fn open(path: &Path) -> Result<Held, String> {
-        let file = File::open(path).map_err(|error| refuse(path, &error))?;
-        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Err(format!("--pid-file={}: not a regular file", path.display()));
-        }
+        let file = open_regular(path, OpenOptions::new().read(true));
+        let file = file.map_err(|error| refuse(path, &error))?;
         let mut text = Vec::new();
         // A pid file is short; of anything else the beginning is enough to refuse it.
         (&file)
@@ -122,14 +120,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         created => return Ok((created?, true)),
     }
-    let file = options.create_new(false).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok((file, false)),
-        false => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        )),
-    }
+    Ok((open_regular(path, options.create_new(false))?, false))
 }
 
 fn already_running(path: &Path, mut file: File) -> String {

@@ -1,11 +1,11 @@
 //! The status file: a line `GENERATION:PID` for each worker that passed its check.
 
-use crate::ours::OurFile;
+use crate::file::{open_regular, OurFile};
 use crate::sys::process;
 use crate::worker::{Generation, Pid, Worker};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The status file that this process keeps. It is removed in the end.
@@ -76,8 +76,15 @@ fn render(workers: &[Worker]) -> String {
         .collect()
 }
 
-/// The generations and processes that a status file tells of. Lines of another form are passed over.
-pub fn parse(text: &str) -> Vec<(Generation, Pid)> {
+/// The generations and processes that a status file tells of.
+pub fn read(path: &Path) -> io::Result<Vec<(Generation, Pid)>> {
+    let mut text = Vec::new();
+    open_regular(path, OpenOptions::new().read(true))?.read_to_end(&mut text)?;
+    Ok(parse(&String::from_utf8_lossy(&text)))
+}
+
+/// Lines of another form are passed over.
+fn parse(text: &str) -> Vec<(Generation, Pid)> {
     let line = |line: &str| {
         let (generation, pid) = line.split_once(':')?;
         Some((generation.parse().ok()?, pid.parse().ok()?))

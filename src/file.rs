@@ -1,9 +1,26 @@
-//! Files that this process made: told from those that took their place since, and removed.
+//! Files as they are found: opened only where they are regular, removed only where they are ours.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// Opens a regular file. Anything else is an error of kind `InvalidInput` and is not even opened: a FIFO would
+/// block, a device might act.
+pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let regular = |metadata: Metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        )),
+    };
+    regular(fs::metadata(path)?)?;
+    // It may have been replaced by a FIFO since.
+    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
+    regular(file.metadata()?)?;
+    Ok(file)
+}
 
 /// A file of ours at a path. It is removed when this is dropped, unless somebody else's lies there by then.
 pub struct OurFile {
