@@ -207,7 +207,7 @@ impl Daemon {
     /// A child has executed its program, or said why it could not.
     fn started(&mut self, forked: Forked) {
         match process::outcome(forked.report) {
-            None => self.tell(Event::Executed(forked.pid)),
+            None => self.tell(Event::Executed),
             // Its death, which follows, is the event.
             Some(failure) => self.log.tell(&self.launcher.explain(&failure)),
         }

@@ -16,8 +16,8 @@ pub enum Event {
     Spawned(Pid),
     /// The answer to `Spawn`: there was no fork.
     SpawnFailed,
-    /// The worker's program has replaced the fork of ours.
-    Executed(Pid),
+    /// The candidate's program has replaced the fork of ours.
+    Executed,
     /// A child was reaped. It need not be a worker: process 1 reaps strangers.
     Exited { pid: Pid, status: WaitStatus },
     /// SIGHUP.
@@ -132,7 +132,18 @@ impl Supervisor {
                     self.pause(why, now + policy.interval);
                 }
             }
-            Event::Executed(pid) => self.executed(pid),
+            Event::Executed => {
+                if let Phase::Starting {
+                    why,
+                    step: Step::Executing { until },
+                } = self.phase
+                {
+                    self.phase = Phase::Starting {
+                        why,
+                        step: Step::Proving { until },
+                    };
+                }
+            }
             Event::Exited { pid, status } => self.exited(pid, status, now, &mut actions),
             Event::Hup => self.hup(now, &mut actions),
             Event::Finish(received) => self.finish(received, policy, &mut actions),
@@ -180,26 +191,6 @@ impl Supervisor {
             },
         };
         say(actions, format!("starting new worker {pid}"));
-    }
-
-    fn executed(&mut self, pid: Pid) {
-        let Phase::Starting {
-            why,
-            step: Step::Executing { until },
-        } = self.phase
-        else {
-            return;
-        };
-        if self
-            .workers
-            .iter()
-            .any(|worker| worker.pid == pid && worker.part == Part::Candidate)
-        {
-            self.phase = Phase::Starting {
-                why,
-                step: Step::Proving { until },
-            };
-        }
     }
 
     fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, actions: &mut Vec<Action>) {

@@ -164,10 +164,10 @@ impl World {
     }
 
     fn execute(&mut self) {
-        let waiting = self.live.iter_mut().find(|(_, process)| !process.executed);
-        if let Some((&pid, process)) = waiting {
+        let waiting = self.live.values_mut().find(|process| !process.executed);
+        if let Some(process) = waiting {
             process.executed = true;
-            self.tell(Event::Executed(pid));
+            self.tell(Event::Executed);
         }
     }
 

@@ -33,7 +33,7 @@ impl Life {
     fn standing() -> Life {
         let mut life = Life::new();
         life.news(Event::Spawned(101));
-        life.news(Event::Executed(101));
+        life.news(Event::Executed);
         life.pass(1);
         life.actions.clear();
         life
@@ -54,7 +54,7 @@ impl Life {
     /// Forks and executes the worker that was asked for.
     fn spawn(&mut self, pid: Pid) {
         self.news(Event::Spawned(pid));
-        self.news(Event::Executed(pid));
+        self.news(Event::Executed);
     }
 
     fn dies(&mut self, pid: Pid, status: WaitStatus) {
@@ -110,7 +110,7 @@ fn the_first_worker_stands_after_the_interval() {
         None,
         "no deadline before the program runs"
     );
-    life.news(Event::Executed(101));
+    life.news(Event::Executed);
     assert_eq!(life.seconds_left(), Some(1));
     life.pass(1);
     life.expect(&[published(&[(1, 101, Part::Current)])]);
@@ -124,7 +124,7 @@ fn a_worker_whose_exec_takes_long_has_not_started() {
     life.actions.clear();
     life.pass(5);
     life.expect(&[]);
-    life.news(Event::Executed(101));
+    life.news(Event::Executed);
     life.expect(&[published(&[(1, 101, Part::Current)])]);
 }
 
@@ -180,7 +180,7 @@ fn hups_during_a_restart_become_one_more_after_it() {
     life.news(Event::Hup);
     life.news(Event::Spawned(102));
     life.news(Event::Hup);
-    life.news(Event::Executed(102));
+    life.news(Event::Executed);
     life.news(Event::Hup);
     life.pass(1);
     life.news(Event::Hup);
