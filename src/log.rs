@@ -95,7 +95,8 @@ pub fn one_line(text: &str) -> String {
 /// Where `--log-file` sends standard output and standard error.
 pub enum Sink {
     File(File),
-    Command(LogCommand),
+    /// The second is what the log is written to.
+    Command(LogCommand, OwnedFd),
 }
 
 /// A command that reads the log. Its pipe outlives it, so a successor finds what it had not read, and no
@@ -105,7 +106,6 @@ pub struct LogCommand {
     state: State,
     /// What the program's descriptors refer to: the pipe to read, the caller's output and error.
     _ends: [OwnedFd; 3],
-    writer: Option<OwnedFd>,
 }
 
 enum State {
@@ -131,7 +131,7 @@ impl Sink {
                 }
             }
             LogTarget::Command(line) => match LogCommand::new(line) {
-                Ok(command) => Ok(Sink::Command(command)),
+                Ok((command, writer)) => Ok(Sink::Command(command, writer)),
                 Err(error) => Err(format!(
                     "--log-file=|{}: {}",
                     line.to_string_lossy(),
@@ -141,66 +141,27 @@ impl Sink {
         }
     }
 
-    /// Makes standard output and standard error of this process, and of its workers, go here.
+    /// Makes standard output and standard error of this process, and of its workers, go here. Gives the
+    /// command, if it is one, which is to be looked after from now on.
     pub fn redirect(
-        &mut self,
+        self,
         environment: Vec<CString>,
         now: Time,
         log: &mut Log,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<LogCommand>> {
         match self {
-            Sink::File(file) => redirect_output(file.as_fd()),
-            Sink::Command(command) => {
+            Sink::File(file) => redirect_output(file.as_fd()).map(|()| None),
+            Sink::Command(mut command, writer) => {
                 command.program.environment = environment;
                 command.start(now, log);
-                match command.writer.take() {
-                    Some(writer) => redirect_output(writer.as_fd()),
-                    None => Ok(()),
-                }
+                redirect_output(writer.as_fd()).map(|()| Some(command))
             }
-        }
-    }
-
-    /// When `tick` is wanted at the latest.
-    pub fn deadline(&self) -> Option<Time> {
-        match self {
-            Sink::Command(LogCommand {
-                state: State::Dead { until },
-                ..
-            }) => Some(*until),
-            Sink::Command(_) | Sink::File(_) => None,
-        }
-    }
-
-    /// Starts a dead log command again, when it is time.
-    pub fn tick(&mut self, now: Time, log: &mut Log) {
-        if let Sink::Command(command) = self {
-            if matches!(command.state, State::Dead { until } if until <= now) {
-                command.start(now, log);
-            }
-        }
-    }
-
-    /// Tells of a death. False: it was not the log command's.
-    pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
-        match self {
-            Sink::Command(command) if matches!(command.state, State::Running(running) if running == pid) =>
-            {
-                log.tell(&format!(
-                    "log command {pid} died, status:{status}, starting it again"
-                ));
-                command.state = State::Dead {
-                    until: now + LOG_COMMAND_PAUSE,
-                };
-                true
-            }
-            Sink::Command(_) | Sink::File(_) => false,
         }
     }
 }
 
 impl LogCommand {
-    fn new(line: &OsStr) -> io::Result<LogCommand> {
+    fn new(line: &OsStr) -> io::Result<(LogCommand, OwnedFd)> {
         let (reader, writer) = fd::pipe()?;
         let output = fd::duplicate(io::stdout().as_fd(), 3)?;
         let error = fd::duplicate(io::stderr().as_fd(), 3)?;
@@ -219,12 +180,41 @@ impl LogCommand {
                 .collect(),
         };
         let state = State::Dead { until: Time::ZERO };
-        Ok(LogCommand {
+        let command = LogCommand {
             program,
             state,
             _ends: ends,
-            writer: Some(writer),
-        })
+        };
+        Ok((command, writer))
+    }
+
+    /// When `tick` is wanted at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Dead { until } => Some(until),
+            State::Running(_) => None,
+        }
+    }
+
+    /// Starts it again when it is dead and it is time.
+    pub fn tick(&mut self, now: Time, log: &mut Log) {
+        if self.deadline().is_some_and(|until| until <= now) {
+            self.start(now, log);
+        }
+    }
+
+    /// Tells of a death. False: it was another process.
+    pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
+        let ours = matches!(self.state, State::Running(running) if running == pid);
+        if ours {
+            log.tell(&format!(
+                "log command {pid} died, status:{status}, starting it again"
+            ));
+            self.state = State::Dead {
+                until: now + LOG_COMMAND_PAUSE,
+            };
+        }
+        ours
     }
 
     fn start(&mut self, now: Time, log: &mut Log) {

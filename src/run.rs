@@ -5,7 +5,7 @@ use crate::cli::Options;
 use crate::daemon;
 use crate::environment::Environment;
 use crate::listen::{self, Listeners};
-use crate::log::{Log, Sink};
+use crate::log::{Log, LogCommand, Sink};
 use crate::pidfile::{self, PidFile};
 use crate::policy::{Policy, Time};
 use crate::signal::Signal;
@@ -38,7 +38,7 @@ pub fn run(options: Options) -> Result<(), String> {
         pidfile::refuse_if_held(path)?;
     }
     let mut listeners = listen::bind(&options.ports, &options.paths, options.backlog)?;
-    let mut sink = options.log.as_ref().map(Sink::open).transpose()?;
+    let sink = options.log.as_ref().map(Sink::open).transpose()?;
     let status = options
         .status_file
         .as_deref()
@@ -66,11 +66,12 @@ pub fn run(options: Options) -> Result<(), String> {
     }
     log.flush();
     let now = clock::now();
-    if let Some(sink) = &mut sink {
-        let redirected = sink.redirect(environment.render(&[]), now, &mut log);
-        redirected
-            .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
-    }
+    let log_command = match sink {
+        Some(sink) => sink.redirect(environment.render(&[]), now, &mut log),
+        None => Ok(None),
+    };
+    let log_command = log_command
+        .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
     if let Some(caller) = caller {
         caller.release();
     }
@@ -83,7 +84,7 @@ pub fn run(options: Options) -> Result<(), String> {
         launcher,
         starting: None,
         log,
-        sink,
+        log_command,
         signals,
         now,
         complaints: Vec::new(),
@@ -113,7 +114,7 @@ struct Daemon {
     /// A child that has not executed its program yet.
     starting: Option<Forked>,
     log: Log,
-    sink: Option<Sink>,
+    log_command: Option<LogCommand>,
     signals: Signals,
     now: Time,
     /// What was wrong at the last look and was said then: it is said again only after it was right once.
@@ -130,7 +131,7 @@ impl Daemon {
         self.log.flush();
         let deadline = [
             self.supervisor.deadline(&self.policy),
-            self.sink.as_ref().and_then(Sink::deadline),
+            self.log_command.as_ref().and_then(LogCommand::deadline),
         ];
         let deadline = deadline.into_iter().flatten().min();
         let woken = self.sleep(deadline);
@@ -158,8 +159,8 @@ impl Daemon {
             self.exited(pid, status);
         }
         self.obey(received);
-        if let Some(sink) = &mut self.sink {
-            sink.tick(self.now, &mut self.log);
+        if let Some(command) = &mut self.log_command {
+            command.tick(self.now, &mut self.log);
         }
         self.tell(Event::Tick);
     }
@@ -214,8 +215,8 @@ impl Daemon {
     }
 
     fn exited(&mut self, pid: Pid, status: WaitStatus) {
-        let sink = self.sink.as_mut();
-        if !sink.is_some_and(|sink| sink.exited(pid, status, self.now, &mut self.log)) {
+        let command = self.log_command.as_mut();
+        if !command.is_some_and(|command| command.exited(pid, status, self.now, &mut self.log)) {
             self.tell(Event::Exited { pid, status });
         }
     }
