@@ -1,0 +1,60 @@
+"""A parent that forks single-process workers; each accepts from the one inherited listener."""
+
+import os
+import select
+import signal
+import socket
+import time
+
+WORKERS = 4
+GENERATION = os.environ["SERVER_STARTER_GENERATION"]
+
+
+def main():
+    # Blocked before the first fork, a TERM at any time is only noticed below, by sigwait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    listener = socket.socket(fileno=int(os.environ["SERVER_STARTER_PORT"].rpartition("=")[2]))
+    # Several workers wake for one connection; those that come too late must not hang in accept.
+    listener.setblocking(False)
+    # Every worker sees the parent's end of this pipe close, also when the parent is killed.
+    stop, running = os.pipe()
+    children = [fork_worker(listener, stop, running) for _ in range(WORKERS)]
+    signal.sigwait({signal.SIGTERM})
+    os.close(running)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def fork_worker(listener, stop, running):
+    child = os.fork()
+    if child == 0:
+        os.close(running)
+        work(listener, stop)
+        os._exit(0)
+    return child
+
+
+def work(listener, stop):
+    while stop not in select.select([listener, stop], [], [])[0]:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            continue
+        with connection:
+            answer(connection)
+
+
+def answer(connection):
+    request = b""
+    while b"\r\n\r\n" not in request:
+        received = connection.recv(4096)
+        if not received:
+            return
+        request += received
+    if request.startswith(b"GET /slow "):
+        time.sleep(0.08)
+    body = f"generation {GENERATION} pid {os.getpid()}".ljust(31).encode() + b"\n"
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 16384\r\n\r\n" + body * 512)
+
+
+main()

@@ -1,0 +1,43 @@
+"""An ASGI application, and a shutdown of uvicorn that drops nothing.
+
+As of uvicorn 0.17.6, Server.shutdown (uvicorn/server.py) loses two kinds of accepted connections:
+asyncio's close() those that have no transport yet (see ../asyncio/server.py), and H11Protocol.shutdown
+(uvicorn/protocols/http/h11_impl.py) closes those whose request has not arrived yet.
+"""
+
+import asyncio
+import os
+
+import uvicorn
+
+shutdown = uvicorn.Server.shutdown
+
+
+async def finish_accepted(server, sockets=None):
+    loop = asyncio.get_running_loop()
+    for listening in server.servers:
+        for listener in listening.sockets:
+            loop.remove_reader(listener.fileno())
+    # Both a new connection's transport and its request may be under way; a client that sends
+    # nothing does not keep the server for longer than it could between two requests.
+    patience = loop.time() + server.config.timeout_keep_alive
+    await asyncio.sleep(0.1)
+    while loop.time() < patience \
+            and any(connection.cycle is None for connection in server.server_state.connections):
+        await asyncio.sleep(0.01)
+    await shutdown(server, sockets)
+
+
+uvicorn.Server.shutdown = finish_accepted
+
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.08)
+    line = f"generation {os.environ['SERVER_STARTER_GENERATION']} pid {os.getpid()}".ljust(31) + "\n"
+    body = line.encode() * 512
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
