@@ -22,8 +22,12 @@ impl StatusFile {
             path: path.to_path_buf(),
             published: None,
         };
-        if path.is_dir() {
-            return Err(io::Error::from_raw_os_error(libc::EISDIR));
+        // To rename over /dev/null would take it from the whole system.
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
         }
         let temporary = status.temporary();
         // Nobody else can have this number now, so it is what a killed process of the same one left.
