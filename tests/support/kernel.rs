@@ -1,0 +1,181 @@
+//! The system calls of tests and workers that std does not have.
+#![allow(unsafe_code, reason = "std has no safe call for any of this")]
+
+use std::mem::{size_of, zeroed};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: kill touches no memory.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "kill {pid} {signal}");
+}
+
+pub fn exists(pid: i32) -> bool {
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(pid, 0) == 0 }
+}
+
+pub fn parent() -> i32 {
+    // SAFETY: getppid touches no memory.
+    unsafe { libc::getppid() }
+}
+
+/// Ends this process at once, past the test harness.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: _exit touches no memory.
+    unsafe { libc::_exit(status) }
+}
+
+/// "default", "ignored" or "caught"; `None` if there is no such signal.
+pub fn disposition(signal: i32) -> Option<&'static str> {
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { zeroed() };
+    // SAFETY: action outlives the call.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } == -1 {
+        return None;
+    }
+    Some(match action.sa_sigaction {
+        libc::SIG_DFL => "default",
+        libc::SIG_IGN => "ignored",
+        _ => "caught",
+    })
+}
+
+pub fn set_disposition(signal: i32, disposition: libc::sighandler_t) {
+    // SAFETY: every caller gives SIG_DFL, SIG_IGN or an async-signal-safe handler.
+    unsafe { libc::signal(signal, disposition) };
+}
+
+/// The signals that this thread blocks.
+pub fn blocked() -> Vec<i32> {
+    // SAFETY: all zeroes is a valid sigset_t.
+    let mut set: libc::sigset_t = unsafe { zeroed() };
+    // SAFETY: set outlives the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut set) };
+    // SAFETY: set is initialised.
+    (1..=64)
+        .filter(|&signal| unsafe { libc::sigismember(&set, signal) } == 1)
+        .collect()
+}
+
+/// Blocks every signal in this thread and its children.
+pub fn block_all() {
+    // SAFETY: all zeroes is a valid sigset_t.
+    let mut set: libc::sigset_t = unsafe { zeroed() };
+    // SAFETY: set outlives the call.
+    unsafe { libc::sigfillset(&mut set) };
+    // SAFETY: set is initialised.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &set, null_mut()) };
+}
+
+/// Close-on-exec and the other flags of a descriptor; `None` if it is not open.
+pub fn flags(fd: i32) -> Option<(bool, i32)> {
+    // SAFETY: F_GETFD touches no memory.
+    let descriptor = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    // SAFETY: F_GETFL touches no memory.
+    let file = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    (descriptor != -1).then_some((descriptor & libc::FD_CLOEXEC != 0, file))
+}
+
+pub fn set_nonblocking(fd: i32) {
+    // SAFETY: F_SETFL touches no memory.
+    unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) };
+}
+
+/// Lets a descriptor survive execve.
+pub fn keep(fd: i32) {
+    // SAFETY: F_SETFD touches no memory.
+    assert_eq!(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }, 0);
+}
+
+/// Makes a copy of a descriptor at another number.
+pub fn duplicate(fd: i32, number: i32) {
+    // SAFETY: dup2 touches no memory; the callers use numbers that nobody owns.
+    assert_eq!(unsafe { libc::dup2(fd, number) }, number);
+}
+
+pub fn close(fd: i32) {
+    // SAFETY: the callers close what nobody owns.
+    unsafe { libc::close(fd) };
+}
+
+pub fn set_umask(mask: u32) {
+    // SAFETY: umask touches no memory.
+    unsafe { libc::umask(mask as libc::mode_t) };
+}
+
+/// An integer option of a socket; `None` if it is no socket.
+pub fn option(fd: i32, level: i32, name: i32) -> Option<i32> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: value is an int of that length; both outlive the call.
+    let result = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut length) };
+    (result == 0).then_some(value)
+}
+
+/// The address that a socket is bound to, as text.
+pub fn address(fd: i32) -> String {
+    // SAFETY: all zeroes is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: storage has room for length bytes.
+    unsafe { libc::getsockname(fd, (&raw mut storage).cast(), &mut length) };
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that it is a sockaddr_in.
+            let inet = unsafe { *(&raw const storage).cast::<libc::sockaddr_in>() };
+            let host = Ipv4Addr::from(inet.sin_addr.s_addr.to_ne_bytes());
+            SocketAddr::from((host, u16::from_be(inet.sin_port))).to_string()
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that it is a sockaddr_in6.
+            let inet = unsafe { *(&raw const storage).cast::<libc::sockaddr_in6>() };
+            let host = Ipv6Addr::from(inet.sin6_addr.s6_addr);
+            SocketAddr::from((host, u16::from_be(inet.sin6_port))).to_string()
+        }
+        libc::AF_UNIX => "unix".to_string(),
+        other => format!("family {other}"),
+    }
+}
+
+/// Waits at most half a second for one of them to become readable; the first that is.
+pub fn readable(fds: &[i32]) -> Option<i32> {
+    let mut entries: Vec<_> = fds
+        .iter()
+        .map(|&fd| libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    // SAFETY: entries is an array of that many pollfd.
+    unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 500) };
+    entries
+        .iter()
+        .find(|entry| entry.revents != 0)
+        .map(|entry| entry.fd)
+}
+
+/// Accepts a connection; `None` if another process was quicker.
+pub fn accept(fd: i32) -> Option<i32> {
+    // SAFETY: null says that the address is not wanted.
+    let connection = unsafe { libc::accept(fd, null_mut(), null_mut()) };
+    (connection >= 0).then_some(connection)
+}
+
+static NOTED: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn note(signal: libc::c_int) {
+    let byte = signal as u8;
+    // SAFETY: write is async-signal-safe, and byte outlives the call.
+    unsafe { libc::write(NOTED.load(SeqCst), (&raw const byte).cast(), 1) };
+}
+
+/// Catches signals: each writes its number, as a byte, into `writer`.
+pub fn catch(signals: &[i32], writer: i32) {
+    NOTED.store(writer, SeqCst);
+    for &signal in signals {
+        set_disposition(signal, note as *const () as libc::sighandler_t);
+    }
+}

@@ -1,0 +1,194 @@
+//! The worker: what start_server runs in these tests.
+//!
+//! It writes down what it was given into `report.GENERATION`, says so in `notes`, and is then what
+//! `WORKER_ROLE` says.
+
+use super::{eventually, kernel};
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// What makes the test binary a worker. The last ones reach it as arguments of its own.
+pub const ARGUMENTS: [&str; 3] = ["--exact", "worker", "--nocapture"];
+
+/// Signals that tell a worker to finish, other than a "plain" one.
+const FINISH: [i32; 5] = [
+    libc::SIGTERM,
+    libc::SIGQUIT,
+    libc::SIGINT,
+    libc::SIGUSR1,
+    libc::SIGHUP,
+];
+
+/// The `worker` test of each binary: nothing, unless start_server runs it.
+pub fn run() {
+    let Some(role) = std::env::var_os("WORKER_ROLE") else {
+        return;
+    };
+    let role = role.into_string().unwrap();
+    let parent = kernel::parent();
+    let generation = std::env::var("SERVER_STARTER_GENERATION").unwrap();
+    report(&generation);
+    let (role, value) = role.split_once(':').unwrap_or((&role, ""));
+    let (reader, writer) = UnixStream::pair().unwrap();
+    if role != "plain" {
+        kernel::catch(&FINISH, writer.into_raw_fd());
+    }
+    note(&format!("began {generation} {}", std::process::id()));
+    match role {
+        // Fails with an exit status, at once or when the file `fail` is there.
+        "exit" => kernel::exit(value.parse().unwrap()),
+        "fail" => {
+            eventually(
+                || path("fail").exists().then_some(()),
+                || "the file fail".to_string(),
+            );
+            kernel::exit(1);
+        }
+        // Cannot start while the file `bad` is there.
+        "picky" if path("bad").exists() => kernel::exit(3),
+        "picky" => serve("serve", &generation, parent, reader),
+        "plain" | "serve" | "linger" => serve(role, &generation, parent, reader),
+        _ => panic!("no such role: {role}"),
+    }
+}
+
+/// Answers on every stream socket. "serve" ends on the first signal, "linger" when the file `leave` is there
+/// after it; "plain" catches nothing.
+fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> ! {
+    let listeners: Vec<i32> = ports()
+        .into_iter()
+        .filter(|&fd| {
+            kernel::option(fd, libc::SOL_SOCKET, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+        })
+        .collect();
+    listeners.iter().for_each(|&fd| kernel::set_nonblocking(fd));
+    let signalled = std::os::fd::AsRawFd::as_raw_fd(&signals);
+    let mut leaving = false;
+    // An orphan is what a failed test leaves behind.
+    while kernel::parent() == parent {
+        let mut wanted = vec![signalled];
+        if !leaving {
+            wanted.extend(&listeners);
+        } else if path("leave").exists() {
+            kernel::exit(0);
+        }
+        match kernel::readable(&wanted) {
+            None => {}
+            Some(fd) if fd == signalled => {
+                let mut signal = [0];
+                signals.read_exact(&mut signal).unwrap();
+                note(&format!("signal {generation} {}", signal[0]));
+                match role {
+                    "serve" => kernel::exit(0),
+                    "linger" => leaving = true,
+                    _ => {}
+                }
+            }
+            Some(fd) => answer(fd, generation),
+        }
+    }
+    kernel::exit(0)
+}
+
+#[allow(
+    unsafe_code,
+    reason = "accept has handed the descriptor to nobody else"
+)]
+fn answer(listener: i32, generation: &str) {
+    if let Some(connection) = kernel::accept(listener) {
+        // SAFETY: accept has just returned it.
+        let connection = unsafe { OwnedFd::from_raw_fd(connection) };
+        let mut connection = fs::File::from(connection);
+        // The question first: to close a socket with unread bytes in it would reset the connection.
+        let _ = connection.read(&mut [0; 64]);
+        let _ = writeln!(connection, "{generation} {}", std::process::id());
+    }
+}
+
+fn ports() -> Vec<i32> {
+    let value = std::env::var_os("SERVER_STARTER_PORT").unwrap();
+    let entries = value
+        .as_bytes()
+        .split(|&byte| byte == b';')
+        .filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| entry.rsplit(|&byte| byte == b'=').next().unwrap())
+        .map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap())
+        .collect()
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os("WORKER_DIR").unwrap()).join(name)
+}
+
+pub fn note(line: &str) {
+    let mut notes = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path("notes"))
+        .unwrap();
+    notes.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Lines, each ended by a NUL since names and values may have newlines in them.
+fn report(generation: &str) {
+    let mut report = Vec::new();
+    let mut line = |key: &str, value: &[u8]| {
+        report.extend_from_slice(key.as_bytes());
+        report.push(b' ');
+        report.extend_from_slice(value);
+        report.push(0);
+    };
+    for fd in 0..256 {
+        let Some((close_on_exec, flags)) = kernel::flags(fd) else {
+            continue;
+        };
+        let kind = match kernel::option(fd, libc::SOL_SOCKET, libc::SO_TYPE) {
+            Some(libc::SOCK_STREAM) => format!("stream {}", kernel::address(fd)),
+            Some(libc::SOCK_DGRAM) => format!("datagram {}", kernel::address(fd)),
+            Some(other) => format!("socket {other}"),
+            None => "file -".to_string(),
+        };
+        let blocking = if flags & libc::O_NONBLOCK == 0 {
+            "blocking"
+        } else {
+            "nonblocking"
+        };
+        let inherited = if close_on_exec {
+            "closed-on-exec"
+        } else {
+            "kept"
+        };
+        line(
+            "fd",
+            format!("{fd} {kind} {blocking} {inherited}").as_bytes(),
+        );
+    }
+    for argument in std::env::args_os() {
+        line("arg", argument.as_bytes());
+    }
+    for (name, value) in std::env::vars_os() {
+        line("env", &[name.as_bytes(), b"=", value.as_bytes()].concat());
+    }
+    line(
+        "cwd",
+        std::env::current_dir().unwrap().as_os_str().as_bytes(),
+    );
+    for signal in 1..=64 {
+        if let Some(disposition) = kernel::disposition(signal) {
+            line(&format!("signal {signal}"), disposition.as_bytes());
+        }
+    }
+    line("blocked", format!("{:?}", kernel::blocked()).as_bytes());
+    // Renamed into place, so that a reader finds all or nothing.
+    fs::write(path(&format!("report.{generation}.new")), report).unwrap();
+    fs::rename(
+        path(&format!("report.{generation}.new")),
+        path(&format!("report.{generation}")),
+    )
+    .unwrap();
+}
