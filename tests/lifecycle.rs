@@ -53,7 +53,7 @@ exiting
 fn a_new_worker_that_fails_leaves_the_old_one_serving_and_is_tried_again() {
     let mut server = with_role("picky", []).start();
     server.standing(&[1]);
-    let port = server.worker(1).tcp_port(3);
+    let port = server.worker(1).port();
     server.scratch.write("bad", "");
     server.hup();
     server.says_times("seems to have failed to start, exit status:768", 2);

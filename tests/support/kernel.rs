@@ -114,6 +114,19 @@ pub fn option(fd: i32, level: i32, name: i32) -> Option<i32> {
     (result == 0).then_some(value)
 }
 
+/// The longest queue of a listening TCP socket; `None` if it is none, or the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn backlog(fd: i32) -> Option<u32> {
+    // SAFETY: all zeroes is a valid tcp_info.
+    let mut info: libc::tcp_info = unsafe { zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: info has room for length bytes; both outlive the call.
+    let result = unsafe { libc::getsockopt(fd, level, name, (&raw mut info).cast(), &mut length) };
+    // 10 is TCP_LISTEN; there the kernel puts the limit into this field.
+    (result == 0 && info.tcpi_state == 10).then_some(info.tcpi_sacked)
+}
+
 /// The address that a socket is bound to, as text.
 pub fn address(fd: i32) -> String {
     // SAFETY: all zeroes is a valid sockaddr_storage.

@@ -221,7 +221,14 @@ impl Server {
         self.child.id() as i32
     }
 
+    /// Sends a signal; to a program of somebody else's only while it sleeps, since Perl's misses one that
+    /// comes between its last look and its wait.
     pub fn signal(&self, signal: i32) {
+        if std::env::var_os("START_SERVER").is_some() {
+            self.eventually("start_server to sleep", || {
+                is_asleep(self.pid()).then_some(())
+            });
+        }
         kernel::kill(self.pid(), signal);
     }
 
@@ -433,6 +440,11 @@ impl Report {
         let address = seen.split(' ').nth(1).unwrap();
         address.rsplit_once(':').unwrap().1.parse().unwrap()
     }
+
+    /// The TCP port that its first listener is bound to.
+    pub fn port(&self) -> u16 {
+        self.tcp_port(self.ports()[0].1)
+    }
 }
 
 /// Asks a serving worker: the generation and process that answered on a fresh connection.
@@ -446,6 +458,15 @@ pub fn ask(port: u16) -> std::io::Result<(u64, i32)> {
         Some(answer) => Ok(pair(answer, ' ')),
         None => Err(std::io::Error::other(format!("cut off: {answer:?}"))),
     }
+}
+
+/// What Linux says of a process; elsewhere every process is taken for one that sleeps.
+fn is_asleep(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| {
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('S'))
+    })
 }
 
 /// A port that is free now.

@@ -167,6 +167,10 @@ fn report(generation: &str) {
             "fd",
             format!("{fd} {kind} {blocking} {inherited}").as_bytes(),
         );
+        #[cfg(target_os = "linux")]
+        if let Some(backlog) = kernel::backlog(fd) {
+            line("backlog", backlog.to_string().as_bytes());
+        }
     }
     for argument in std::env::args_os() {
         line("arg", argument.as_bytes());
