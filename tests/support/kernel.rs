@@ -1,8 +1,13 @@
 //! The system calls of tests and workers that std does not have.
 #![allow(unsafe_code, reason = "std has no safe call for any of this")]
 
+use std::ffi::CString;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
@@ -105,6 +110,16 @@ pub fn set_umask(mask: u32) {
     unsafe { libc::umask(mask as libc::mode_t) };
 }
 
+/// Has the child make changes to itself before it becomes the program.
+pub fn on_fork(command: &mut Command, change: impl Fn() + Send + Sync + 'static) {
+    let change = move || {
+        change();
+        Ok(())
+    };
+    // SAFETY: the callers' closures do nothing but system calls.
+    unsafe { command.pre_exec(change) };
+}
+
 /// An integer option of a socket; `None` if it is no socket.
 pub fn option(fd: i32, level: i32, name: i32) -> Option<i32> {
     let mut value: libc::c_int = 0;
@@ -191,4 +206,62 @@ pub fn catch(signals: &[i32], writer: i32) {
     for &signal in signals {
         set_disposition(signal, note as *const () as libc::sighandler_t);
     }
+}
+
+pub fn make_fifo(path: &Path) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: path is a C string.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+/// Makes every fork of the command, once it runs, fail with EAGAIN.
+#[cfg(target_os = "linux")]
+pub fn refuse_fork(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let statement = |code, k| libc::sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let mut forks = vec![libc::SYS_clone, libc::SYS_clone3];
+    #[cfg(target_arch = "x86_64")]
+    forks.extend([libc::SYS_fork, libc::SYS_vfork]);
+    // The number of the call stands first in what a filter sees.
+    let mut filter = vec![statement(
+        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
+        0,
+    )];
+    for (index, number) in forks.iter().enumerate() {
+        let to_refusal = (forks.len() - index) as u8;
+        filter.push(libc::sock_filter {
+            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+            jt: to_refusal,
+            jf: 0,
+            k: *number as u32,
+        });
+    }
+    let answer = (libc::BPF_RET | libc::BPF_K) as u16;
+    filter.push(statement(answer, libc::SECCOMP_RET_ALLOW));
+    filter.push(statement(
+        answer,
+        libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32,
+    ));
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_ptr().cast_mut(),
+        };
+        // SAFETY: prctl with these arguments touches no memory.
+        let prepared = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        // SAFETY: program describes the filter, which outlives the call.
+        let installed =
+            unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) };
+        match (prepared, installed) {
+            (0, 0) => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: the closure only makes async-signal-safe calls on memory that it owns.
+    unsafe { command.pre_exec(install) };
 }
