@@ -26,6 +26,22 @@ pub fn parent() -> i32 {
     unsafe { libc::getppid() }
 }
 
+/// The session of a process.
+pub fn session(pid: i32) -> i32 {
+    // SAFETY: getsid touches no memory.
+    unsafe { libc::getsid(pid) }
+}
+
+/// Whether another process has an exclusive flock on the file.
+pub fn is_locked(file: &std::fs::File) -> bool {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(file);
+    // SAFETY: flock touches no memory.
+    let result = unsafe { libc::flock(fd, libc::LOCK_SH | libc::LOCK_NB) };
+    // SAFETY: flock touches no memory.
+    unsafe { libc::flock(fd, libc::LOCK_UN) };
+    result == -1
+}
+
 /// Ends this process at once, past the test harness.
 pub fn exit(status: i32) -> ! {
     // SAFETY: _exit touches no memory.

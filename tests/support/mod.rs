@@ -360,6 +360,10 @@ impl Server {
         );
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub fn end(&mut self) -> ExitStatus {
         let Server { child, scratch } = self;
