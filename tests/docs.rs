@@ -54,5 +54,5 @@ fn the_readme_names_no_option_that_does_not_exist() {
         .difference(&options(&help()))
         .cloned()
         .collect();
-    assert_eq!(unknown, ["its-options"], "but for the worker's");
+    assert_eq!(unknown, ["fd", "its-options"], "but for two of workers");
 }
