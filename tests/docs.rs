@@ -21,7 +21,7 @@ fn options(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '-');
     let names = words.filter_map(|word| word.strip_prefix("--"));
     names
-        .filter(|name| !name.is_empty())
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
         .map(str::to_string)
         .collect()
 }
