@@ -130,7 +130,7 @@ See start_server(1).
 
 /// Reads the command line, without the program's own name. The error is one line, fit to be printed.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let Words { given, free } = take_apart(words)?;
+    let (given, program) = take_apart(words)?;
     if given.has("help") {
         return Ok(Command::Help);
     }
@@ -157,7 +157,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
     if given.has("timeout") {
         return Err("--timeout goes with --restart or --stop".to_string());
     }
-    if free.is_empty() {
+    if program.is_empty() {
         return Err("server program not specified".to_string());
     }
     let daemonize = given.has("daemonize");
@@ -183,21 +183,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
             auto_restart: None,
         },
         variables: given.variables()?,
-        program: free,
+        program,
     })))
-}
-
-/// The words of the command line, told apart.
-struct Words {
-    given: Given,
-    /// What is neither an option nor an option's value: the worker's program and its arguments.
-    free: Vec<OsString>,
 }
 
 /// The options as given, in order. A flag's value is empty.
 struct Given(Vec<(&'static str, OsString)>);
 
-fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<Words, String> {
+/// The options, and what is neither an option nor an option's value: the worker's program with its arguments.
+fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<OsString>), String> {
     let mut words = words.into_iter();
     let mut given = Vec::new();
     let mut free = Vec::new();
@@ -237,10 +231,7 @@ fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<Words, String
         };
         given.push((name, value));
     }
-    Ok(Words {
-        given: Given(given),
-        free,
-    })
+    Ok((Given(given), free))
 }
 
 /// Finds the option that a word, without its dashes and its value, means.

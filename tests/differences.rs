@@ -86,17 +86,24 @@ fn control(folder: &Scratch, arguments: &[&str]) -> (Option<i32>, String) {
 
 // A failed exec or chdir in the child runs the parent's clean-up there.
 
-#[test]
-fn a_failed_exec_leaves_sockets_and_files_alone() {
-    let worker = std::env::current_exe().unwrap();
-    let setup = serve(["--path=socket"]);
-    symlink(worker, setup.scratch.path("program")).unwrap();
-    let mut server = setup
-        .args(["--", "./program"])
-        .args(support::worker::ARGUMENTS)
-        .launch();
+/// A server whose first worker stands, and whose program is gone since.
+fn without_program<const N: usize>(options: [&str; N]) -> Server {
+    let setup = serve(options);
+    symlink(
+        std::env::current_exe().unwrap(),
+        setup.scratch.path("program"),
+    )
+    .unwrap();
+    let worker = support::worker::ARGUMENTS;
+    let server = setup.args(["--", "./program"]).args(worker).launch();
     server.standing(&[1]);
     fs::remove_file(server.scratch.path("program")).unwrap();
+    server
+}
+
+#[test]
+fn a_failed_exec_leaves_sockets_and_files_alone() {
+    let mut server = without_program(["--path=socket"]);
     server.hup();
     server.says_times(
         "start_server: cannot execute ./program: No such file or directory\n",
@@ -129,15 +136,7 @@ fn a_failed_chdir_leaves_sockets_and_files_alone() {
 
 #[test]
 fn with_no_interval_a_failed_exec_does_not_end_the_old_worker() {
-    let worker = std::env::current_exe().unwrap();
-    let setup = serve(["--interval=0"]);
-    symlink(worker, setup.scratch.path("program")).unwrap();
-    let mut server = setup
-        .args(["--", "./program"])
-        .args(support::worker::ARGUMENTS)
-        .launch();
-    server.standing(&[1]);
-    fs::remove_file(server.scratch.path("program")).unwrap();
+    let mut server = without_program(["--interval=0"]);
     server.hup();
     server.says_times("seems to have failed to start", 20);
     server.standing(&[1]);
