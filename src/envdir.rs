@@ -12,48 +12,66 @@ pub type Variables = BTreeMap<OsString, OsString>;
 
 /// Reads every variable. `complain` is told a sentence about each file that is passed over and should not
 /// be there; an empty, an unreadable file or a directory is passed over in silence, as is a missing envdir.
-pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> Variables {
+///
+/// # Errors
+/// What keeps it from being read now, but says nothing of what is in it: no descriptor, no memory, a disk error.
+pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> io::Result<Variables> {
     let mut variables = Variables::new();
-    let Ok(entries) = fs::read_dir(dir) else {
-        return variables;
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(variables),
+        Err(error) => return Err(error),
     };
-    for entry in entries.flatten() {
+    for entry in entries {
+        let entry = entry?;
         let name = entry.file_name();
         if name.as_bytes().starts_with(b".") {
             continue;
         }
-        match value(&entry.path(), &name) {
-            Ok(Some(value)) => {
-                variables.insert(name, value);
-            }
+        match first_line(&entry.path()) {
+            Ok(Some(line)) => match refusal(&name, &line) {
+                Some(reason) => complain(format!("{}: {reason}", entry.path().display())),
+                None => drop(variables.insert(name, OsString::from_vec(line))),
+            },
             Ok(None) => {}
-            Err(reason) => complain(format!("{}: {reason}", entry.path().display())),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                complain(format!("{}: {error}", entry.path().display()));
+            }
+            Err(error) => return Err(error),
         }
     }
-    variables
+    Ok(variables)
 }
 
-fn value(path: &Path, name: &OsStr) -> Result<Option<OsString>, String> {
+/// The first line of a file without its newline; `None` if it has none that is for us.
+fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match file::open_regular(path, OpenOptions::new().read(true)) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput && !path.is_dir() => {
-            return Err(error.to_string())
-        }
-        Err(_) => return Ok(None),
+        Err(error) if is_absent(&error) || path.is_dir() => return Ok(None),
+        Err(error) => return Err(error),
     };
-    if name.as_bytes().contains(&b'=') {
-        return Err("a variable's name cannot have a = in it".to_string());
-    }
     let mut line = Vec::new();
-    match BufReader::new(file).read_until(b'\n', &mut line) {
-        Ok(0) | Err(_) => return Ok(None),
-        Ok(_) => {}
-    }
+    let count = BufReader::new(file).read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {
         line.pop();
     }
-    match line.contains(&0) {
-        true => Err("a variable's value cannot have a NUL in it".to_string()),
-        false => Ok(Some(OsString::from_vec(line))),
+    Ok((count > 0).then_some(line))
+}
+
+/// Why a name and a value cannot be a variable.
+fn refusal(name: &OsStr, value: &[u8]) -> Option<&'static str> {
+    if name.as_bytes().contains(&b'=') {
+        return Some("a variable's name cannot have a = in it");
     }
+    value
+        .contains(&0)
+        .then_some("a variable's value cannot have a NUL in it")
+}
+
+/// Not there for us, now and whenever we look again.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP)
+    )
 }

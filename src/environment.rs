@@ -1,6 +1,7 @@
 //! The environment: what start_server inherited, its options on top of that, envdir on top of both.
 
 use crate::envdir::{self, Variables};
+use crate::sys::reason;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -36,9 +37,17 @@ impl Environment {
     }
 
     /// Reads envdir again, and for the first time. `complain` is as for [`envdir::read`].
-    pub fn refresh(&mut self, complain: impl FnMut(String)) {
+    pub fn refresh(&mut self, mut complain: impl FnMut(String)) {
         if let Some(dir) = &self.envdir {
-            self.overlay = envdir::read(dir, complain);
+            match envdir::read(dir, &mut complain) {
+                Ok(variables) => self.overlay = variables,
+                // A worker without its variables would be worse than one with those of before.
+                Err(error) => complain(format!(
+                    "{}: {}; what it said before holds",
+                    dir.display(),
+                    reason(&error)
+                )),
+            }
         }
     }
 
