@@ -17,13 +17,13 @@ pub struct Environment {
 impl Environment {
     pub fn new(
         inherited: impl Iterator<Item = (OsString, OsString)>,
-        options: Vec<(&str, OsString)>,
+        options: &[(&str, OsString)],
     ) -> Environment {
         let mut base: Variables = inherited.collect();
         base.extend(
             options
-                .into_iter()
-                .map(|(name, value)| (name.into(), value)),
+                .iter()
+                .map(|(name, value)| ((*name).into(), value.clone())),
         );
         let envdir = base
             .get(OsStr::new("ENVDIR"))
@@ -102,7 +102,7 @@ mod tests {
         ]
         .map(pair);
         let mut environment =
-            Environment::new(inherited.into_iter(), vec![("KILL_OLD_DELAY", "2".into())]);
+            Environment::new(inherited.into_iter(), &[("KILL_OLD_DELAY", "2".into())]);
         environment.overlay = [("A", "envdir"), ("P", "envdir")]
             .map(pair)
             .into_iter()

@@ -1,5 +1,6 @@
 //! Files as they are found: opened only where they are regular, removed only where they are ours.
 
+use crate::sys::process::{self, Access};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -20,6 +21,17 @@ pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
     let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
     regular(file.metadata()?)?;
     Ok(file)
+}
+
+/// Makes sure that a file can be written or made, without touching anything.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => process::may(path, Access::Write),
+        Err(_) => match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => process::may(dir, Access::Write),
+            Some(_) | None => process::may(Path::new("."), Access::Write),
+        },
+    }
 }
 
 /// A file of ours at a path. It is removed when this is dropped, unless somebody else's lies there by then.

@@ -15,28 +15,54 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// Our lines, until they can be written.
-#[derive(Default)]
 pub struct Log {
     queue: Vec<u8>,
-    /// Lines that found no room in the queue.
+    /// Lines that found no room in the queue, or nobody to read them.
     lost: usize,
-    /// Standard error took no more: poll tells when it does again.
-    blocked: bool,
+    state: State,
+    /// Standard error is a regular file, which never makes a writer wait for a reader.
+    to_file: bool,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Flowing,
+    /// Standard error takes no more: poll tells when it does again.
+    Blocked,
+    /// The disk is full: poll would call it writable.
+    Full {
+        until: Time,
+    },
 }
 
 /// What waits in the queue at the most, in bytes.
 const ROOM: usize = 64 * 1024;
 
+/// How soon a full disk is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
 impl Log {
+    pub fn to_standard_error() -> Log {
+        let mut log = Log {
+            queue: Vec::new(),
+            lost: 0,
+            state: State::Flowing,
+            to_file: false,
+        };
+        log.retarget();
+        log
+    }
+
+    /// Standard error has become another file.
+    pub fn retarget(&mut self) {
+        self.to_file = fd::is_regular(io::stderr().as_fd());
+    }
+
     /// Takes one of the lines that Perl's start_server has too, byte for byte.
     pub fn say(&mut self, line: &str) {
         if self.queue.len() + line.len() >= ROOM {
             self.lost += 1;
             return;
-        }
-        if self.lost > 0 {
-            let lost = std::mem::take(&mut self.lost);
-            self.tell(&format!("{lost} lines could not be written"));
         }
         self.queue.extend(one_line(line).bytes());
         self.queue.push(b'\n');
@@ -48,25 +74,62 @@ impl Log {
     }
 
     /// Writes as much as can be written without waiting.
-    pub fn flush(&mut self) {
-        let stderr = io::stderr();
-        self.blocked = false;
-        while !self.queue.is_empty() {
-            let mut interest = [poll::Interest::writable(stderr.as_fd())];
-            if poll::wait(&mut interest, Some(Duration::ZERO)).is_err() || !interest[0].happened() {
-                self.blocked = true;
-                return;
+    pub fn flush(&mut self, now: Time) {
+        self.state = State::Flowing;
+        loop {
+            if self.queue.is_empty() {
+                match std::mem::take(&mut self.lost) {
+                    0 => return,
+                    lost => self.tell(&format!("{lost} lines could not be written")),
+                }
             }
-            match fd::write(stderr.as_fd(), piece(&self.queue)) {
+            match write(piece(&self.queue), self.to_file) {
                 Ok(count) => drop(self.queue.drain(..count)),
-                // Poll would call a full disk writable: it is tried again when there is more to say.
-                Err(_) => return,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN | libc::EINTR) => {
+                        self.state = State::Blocked;
+                        return;
+                    }
+                    Some(libc::ENOSPC | libc::EDQUOT) => {
+                        self.state = State::Full { until: now + RETRY };
+                        return;
+                    }
+                    // Nobody reads it any more. Should somebody do so again, the lines are counted.
+                    Some(_) | None => {
+                        self.lost += self.queue.iter().filter(|&&byte| byte == b'\n').count();
+                        self.queue.clear();
+                        return;
+                    }
+                },
             }
         }
     }
 
     pub fn is_blocked(&self) -> bool {
-        self.blocked
+        matches!(self.state, State::Blocked)
+    }
+
+    /// When `flush` is wanted at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Full { until } => Some(until),
+            State::Flowing | State::Blocked => None,
+        }
+    }
+}
+
+/// Writes to standard error. Where a reader may be slow it is asked first, and does not get more time even if
+/// somebody else fills what it had room for: EAGAIN or EINTR.
+fn write(bytes: &[u8], to_file: bool) -> io::Result<usize> {
+    let stderr = io::stderr();
+    if to_file {
+        return fd::write(stderr.as_fd(), bytes);
+    }
+    let mut interest = [poll::Interest::writable(stderr.as_fd())];
+    poll::wait(&mut interest, Some(Duration::ZERO))?;
+    match interest[0].happened() {
+        true => fd::write_briefly(stderr.as_fd(), bytes),
+        false => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
     }
 }
 
@@ -103,12 +166,12 @@ pub enum Sink {
 /// worker is killed by SIGPIPE meanwhile.
 pub struct LogCommand {
     program: Program,
-    state: State,
+    life: Life,
     /// What the program's descriptors refer to: the pipe to read, the caller's output and error.
     _ends: [OwnedFd; 3],
 }
 
-enum State {
+enum Life {
     Running(Pid),
     Dead { until: Time },
 }
@@ -179,10 +242,10 @@ impl LogCommand {
                 })
                 .collect(),
         };
-        let state = State::Dead { until: Time::ZERO };
+        let life = Life::Dead { until: Time::ZERO };
         let command = LogCommand {
             program,
-            state,
+            life,
             _ends: ends,
         };
         Ok((command, writer))
@@ -190,9 +253,9 @@ impl LogCommand {
 
     /// When `tick` is wanted at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        match self.state {
-            State::Dead { until } => Some(until),
-            State::Running(_) => None,
+        match self.life {
+            Life::Dead { until } => Some(until),
+            Life::Running(_) => None,
         }
     }
 
@@ -205,12 +268,12 @@ impl LogCommand {
 
     /// Tells of a death. False: it was another process.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
-        let ours = matches!(self.state, State::Running(running) if running == pid);
+        let ours = matches!(self.life, Life::Running(running) if running == pid);
         if ours {
             log.tell(&format!(
                 "log command {pid} died, status:{status}, starting it again"
             ));
-            self.state = State::Dead {
+            self.life = Life::Dead {
                 until: now + LOG_COMMAND_PAUSE,
             };
         }
@@ -218,14 +281,14 @@ impl LogCommand {
     }
 
     fn start(&mut self, now: Time, log: &mut Log) {
-        self.state = match process::spawn(&self.program) {
-            Ok(forked) => State::Running(forked.pid),
+        self.life = match process::spawn(&self.program) {
+            Ok(forked) => Life::Running(forked.pid),
             Err(error) => {
                 log.tell(&format!(
                     "cannot start the log command: {}",
                     sys::reason(&error)
                 ));
-                State::Dead {
+                Life::Dead {
                     until: now + LOG_COMMAND_PAUSE,
                 }
             }

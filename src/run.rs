@@ -1,9 +1,10 @@
 //! The superdaemon: the start-up in its order, then the loop that turns the kernel's news into events and
 //! the supervisor's actions into system calls.
 
-use crate::cli::Options;
+use crate::cli::{LogTarget, Options};
 use crate::daemon;
 use crate::environment::Environment;
+use crate::file;
 use crate::listen::{self, Listeners};
 use crate::log::{Log, LogCommand, Sink};
 use crate::pidfile::{self, PidFile};
@@ -13,37 +14,29 @@ use crate::spawn::Launcher;
 use crate::status::StatusFile;
 use crate::supervisor::{Action, Event, Supervisor};
 use crate::sys::poll::{self, Interest};
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, Access, Forked};
 use crate::sys::signals::{Received, Signals};
 use crate::sys::{clock, reason};
-use crate::worker::{Generation, Pid, WaitStatus, Worker};
-use std::ffi::CString;
+use crate::worker::{Generation, Pid, WaitStatus};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// Runs until TERM has ended every worker. The error is one line; nothing of ours is left behind.
 pub fn run(options: Options) -> Result<(), String> {
-    let mut environment = Environment::new(std::env::vars_os(), options.variables);
+    let mut environment = Environment::new(std::env::vars_os(), &options.variables);
     // What it passes over is said once the log is there.
     environment.refresh(|_| {});
-    check_variables(&environment, &options.policy)?;
-    if let Some(dir) = &options.dir {
-        check_dir(dir)?;
-    }
-    if let Some(path) = &options.pid_file {
-        pidfile::refuse_if_held(path)?;
-    }
-    let mut listeners = listen::bind(&options.ports, &options.paths, options.backlog)?;
-    let sink = options.log.as_ref().map(Sink::open).transpose()?;
+    check(&options, &environment)?;
     let status = options
         .status_file
         .as_deref()
         .map(check_status_file)
         .transpose()?;
+    let mut listeners = listen::bind(&options.ports, &options.paths, options.backlog)?;
+    let sink = options.log.as_ref().map(Sink::open).transpose()?;
     let launcher = Launcher::new(&options.program, options.dir.as_deref(), &listeners);
     let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
     let caller = if options.daemonize {
@@ -56,7 +49,8 @@ pub fn run(options: Options) -> Result<(), String> {
     if let Some(pid_file) = &mut pid_file {
         pid_file.write()?;
     }
-    let mut log = Log::default();
+    let now = clock::now();
+    let mut log = Log::to_standard_error();
     log.say(&format!(
         "start_server (pid:{}) starting now...",
         process::id()
@@ -64,8 +58,7 @@ pub fn run(options: Options) -> Result<(), String> {
     for note in std::mem::take(&mut listeners.notes) {
         log.say(&note);
     }
-    log.flush();
-    let now = clock::now();
+    log.flush(now);
     let log_command = match sink {
         Some(sink) => sink.redirect(environment.render(&[]), now, &mut log),
         None => Ok(None),
@@ -98,7 +91,7 @@ pub fn run(options: Options) -> Result<(), String> {
     while !daemon.finished {
         daemon.turn();
     }
-    daemon.log.flush();
+    daemon.log.flush(daemon.now);
     Ok(())
 }
 
@@ -128,12 +121,8 @@ struct Daemon {
 impl Daemon {
     /// Sleeps until there is news, and acts on it: deaths first, `Tick` last, as the supervisor wants it.
     fn turn(&mut self) {
-        self.log.flush();
-        let deadline = [
-            self.supervisor.deadline(&self.policy),
-            self.log_command.as_ref().and_then(LogCommand::deadline),
-        ];
-        let deadline = deadline.into_iter().flatten().min();
+        self.log.flush(self.now);
+        let deadline = self.deadline();
         let woken = self.sleep(deadline);
         self.now = clock::now();
         let received = if woken.by_signal {
@@ -162,7 +151,20 @@ impl Daemon {
         if let Some(command) = &mut self.log_command {
             command.tick(self.now, &mut self.log);
         }
+        if let Some(status) = &mut self.status {
+            status.tick(self.now, &mut self.log);
+        }
         self.tell(Event::Tick);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let deadlines = [
+            self.supervisor.deadline(&self.policy),
+            self.log.deadline(),
+            self.log_command.as_ref().and_then(LogCommand::deadline),
+            self.status.as_ref().and_then(StatusFile::deadline),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     fn sleep(&mut self, deadline: Option<Time>) -> Woken {
@@ -246,7 +248,11 @@ impl Daemon {
                     self.tell(answer);
                 }
                 Action::Signal { pid, signal } => self.signal(pid, signal),
-                Action::Publish(workers) => self.publish(&workers),
+                Action::Publish(workers) => {
+                    if let Some(status) = &mut self.status {
+                        status.publish(&workers, self.now, &mut self.log);
+                    }
+                }
                 Action::Say(line) => self.log.say(&line),
                 Action::Finish => self.finished = true,
             }
@@ -276,15 +282,6 @@ impl Daemon {
             ));
         }
     }
-
-    fn publish(&mut self, workers: &[Worker]) {
-        if let Some(status) = &mut self.status {
-            if let Err(error) = status.publish(workers) {
-                self.log
-                    .tell(&format!("cannot write the status file: {}", reason(&error)));
-            }
-        }
-    }
 }
 
 /// What ended the sleep, apart from the time.
@@ -296,30 +293,40 @@ struct Woken {
 
 const AFTER_POLL_ERROR: Duration = Duration::from_millis(100);
 
-/// At the start a bad value is refused; later, in envdir, it is only passed over.
-fn check_variables(environment: &Environment, options: &Policy) -> Result<(), String> {
-    let mut first = Ok(());
-    options.steered(
+/// Looks for what would make the start fail after something was bound or made.
+fn check(options: &Options, environment: &Environment) -> Result<(), String> {
+    let mut bad_value = None;
+    options.policy.steered(
         |name| environment.get(name),
-        |complaint| {
-            if first.is_ok() {
-                first = Err(complaint);
-            }
-        },
+        |complaint| bad_value = Some(complaint),
     );
-    first
+    if let Some(complaint) = bad_value {
+        return Err(complaint);
+    }
+    if let Some(dir) = &options.dir {
+        may_enter(dir).map_err(|error| refuse("dir", dir, &error))?;
+    }
+    if let Some(path) = &options.pid_file {
+        pidfile::refuse_if_held(path)?;
+        file::check_writable(path).map_err(|error| refuse("pid-file", path, &error))?;
+    }
+    if let Some(LogTarget::File(path)) = &options.log {
+        file::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
+    }
+    Ok(())
 }
 
-fn check_dir(dir: &Path) -> Result<(), String> {
-    let refuse = |error: io::Error| format!("--dir={}: {}", dir.display(), reason(&error));
-    if !fs::metadata(dir).map_err(refuse)?.is_dir() {
-        return Err(refuse(io::Error::from_raw_os_error(libc::ENOTDIR)));
+fn may_enter(dir: &Path) -> io::Result<()> {
+    if !fs::metadata(dir)?.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
     }
-    let path = CString::new(dir.as_os_str().as_bytes()).unwrap_or_default();
-    process::may_enter(&path).map_err(refuse)
+    process::may(dir, Access::Enter)
 }
 
 fn check_status_file(path: &Path) -> Result<StatusFile, String> {
-    StatusFile::check(path)
-        .map_err(|error| format!("--status-file={}: {}", path.display(), reason(&error)))
+    StatusFile::check(path).map_err(|error| refuse("status-file", path, &error))
+}
+
+fn refuse(option: &str, path: &Path, error: &io::Error) -> String {
+    format!("--{option}={}: {}", path.display(), reason(error))
 }

@@ -1,26 +1,49 @@
 //! The status file: a line `GENERATION:PID` for each worker that passed its check.
 
 use crate::file::{open_regular, OurFile};
-use crate::sys::process;
+use crate::log::Log;
+use crate::policy::Time;
+use crate::sys::{fd, process, reason};
 use crate::worker::{Generation, Pid, Worker};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The status file that this process keeps. It is removed in the end.
 pub struct StatusFile {
     path: PathBuf,
+    /// What it is to say.
+    text: String,
+    state: State,
     /// What was renamed into place last.
     published: Option<OurFile>,
+    /// Given up for the moment of writing, so that a process without a free descriptor can write all the same.
+    spare: Option<OwnedFd>,
 }
+
+enum State {
+    Written,
+    /// It was said, and is tried again.
+    Failed {
+        until: Time,
+    },
+}
+
+/// How soon a write that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl StatusFile {
     /// Makes sure that the file can be written, without touching one that is there.
     pub fn check(path: &Path) -> io::Result<StatusFile> {
-        let status = StatusFile {
+        let mut status = StatusFile {
             path: path.to_path_buf(),
+            text: String::new(),
+            state: State::Written,
             published: None,
+            spare: None,
         };
         // To rename over /dev/null would take it from the whole system.
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
@@ -36,20 +59,59 @@ impl StatusFile {
         }
         create(&temporary)?;
         fs::remove_file(&temporary)?;
+        status.keep_spare();
         Ok(status)
     }
 
+    /// Has the file tell of these workers, now or as soon as it can be written.
+    pub fn publish(&mut self, workers: &[Worker], now: Time, log: &mut Log) {
+        self.text = render(workers);
+        self.write(now, log);
+    }
+
+    /// When `tick` is wanted at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Failed { until } => Some(until),
+            State::Written => None,
+        }
+    }
+
+    /// Tries again what failed, when it is time.
+    pub fn tick(&mut self, now: Time, log: &mut Log) {
+        if self.deadline().is_some_and(|until| until <= now) {
+            self.write(now, log);
+        }
+    }
+
+    fn write(&mut self, now: Time, log: &mut Log) {
+        self.spare = None;
+        let replaced = self.replace();
+        self.keep_spare();
+        self.state = match (replaced, &self.state) {
+            (Ok(()), State::Written) => State::Written,
+            (Ok(()), State::Failed { .. }) => {
+                log.tell("the status file is written again");
+                State::Written
+            }
+            (Err(error), State::Written) => {
+                log.tell(&format!("cannot write the status file: {}", reason(&error)));
+                State::Failed { until: now + RETRY }
+            }
+            (Err(_), State::Failed { .. }) => State::Failed { until: now + RETRY },
+        };
+    }
+
     /// Replaces the file whole: a reader sees the old one or the new one.
-    pub fn publish(&mut self, workers: &[Worker]) -> io::Result<()> {
+    fn replace(&mut self) -> io::Result<()> {
         let temporary = self.temporary();
         let mut file = create(&temporary)?;
         let renamed = file
-            .write_all(render(workers).as_bytes())
+            .write_all(self.text.as_bytes())
             .and_then(|()| file.metadata())
             .and_then(|metadata| fs::rename(&temporary, &self.path).map(|()| metadata));
         match renamed {
             Ok(metadata) => {
-                // What was there before is replaced already: nothing is left of it to be removed.
                 self.published = Some(OurFile::new(&self.path, &metadata));
                 Ok(())
             }
@@ -59,6 +121,11 @@ impl StatusFile {
                 Err(error)
             }
         }
+    }
+
+    /// Without one the next write may fail, and is then tried again.
+    fn keep_spare(&mut self) {
+        self.spare = fd::duplicate(io::stderr().as_fd(), 0).ok();
     }
 
     fn temporary(&self) -> PathBuf {

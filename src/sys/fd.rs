@@ -2,7 +2,9 @@
 
 use super::{check, retry};
 use std::io;
+use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::null_mut;
 
 /// A pipe's reading and writing end, both close-on-exec.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -82,6 +84,47 @@ pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
         let count = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     })
+}
+
+/// Writes once, but waits a tenth of a second at the most: then the error is EINTR, unless a part was written.
+///
+/// To make the descriptor non-blocking instead would do so for everybody who shares the open file.
+pub fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
+    let tenth = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 100_000,
+    };
+    let never = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    // It comes again and again: the first one may come before the write begins.
+    set_alarm(&libc::itimerval {
+        it_value: tenth,
+        it_interval: tenth,
+    });
+    // SAFETY: bytes is readable for its length and outlives the call.
+    let count = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    let written = usize::try_from(count).map_err(|_| io::Error::last_os_error());
+    set_alarm(&libc::itimerval {
+        it_value: never,
+        it_interval: never,
+    });
+    written
+}
+
+fn set_alarm(timer: &libc::itimerval) {
+    // SAFETY: timer is valid and outlives the call; the old one is not asked for. It cannot fail.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, timer, null_mut()) };
+}
+
+/// Whether this is a regular file.
+pub fn is_regular(fd: BorrowedFd) -> bool {
+    // SAFETY: all zeroes is a valid stat.
+    let mut stat: libc::stat = unsafe { zeroed() };
+    // SAFETY: stat outlives the call.
+    let result = unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) };
+    result == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFREG
 }
 
 /// Locks an open file as flock(2) does: the lock belongs to the open file, so children that inherit the

@@ -4,6 +4,8 @@ use super::{check, fd, retry};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::null;
 
 /// Everything a child is given, prepared before the fork: between fork and execve nothing may be allocated.
@@ -219,9 +221,18 @@ pub fn new_session() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process may enter a folder.
-pub fn may_enter(dir: &CStr) -> io::Result<()> {
-    // SAFETY: dir is a C string.
-    check(unsafe { libc::access(dir.as_ptr(), libc::X_OK) })?;
+/// What a process may want to do with a file.
+#[derive(Clone, Copy)]
+pub enum Access {
+    Write = libc::W_OK as isize,
+    /// Of a folder: to enter it.
+    Enter = libc::X_OK as isize,
+}
+
+/// Whether this process may do that; if not, the error says why.
+pub fn may(path: &Path, access: Access) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: path is a C string.
+    check(unsafe { libc::access(path.as_ptr(), access as libc::c_int) })?;
     Ok(())
 }

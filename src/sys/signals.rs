@@ -111,8 +111,14 @@ fn set(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
     // SAFETY: all zeroes is a valid sigaction, with an empty mask.
     let mut action: libc::sigaction = unsafe { zeroed() };
     action.sa_sigaction = handler;
+    // The alarm is there to interrupt a write.
+    let restart = if signal == libc::SIGALRM {
+        0
+    } else {
+        libc::SA_RESTART
+    };
     // A worker that is stopped or continued is no news.
-    action.sa_flags = flags | libc::SA_RESTART | libc::SA_NOCLDSTOP;
+    action.sa_flags = flags | restart | libc::SA_NOCLDSTOP;
     // SAFETY: action is initialised, and its handler is async-signal-safe; the old one is not asked for.
     unsafe { libc::sigaction(signal, &action, null_mut()) };
 }
