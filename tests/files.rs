@@ -4,12 +4,11 @@ mod support;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use support::{ask, eventually, kernel, Finished, Scratch, Server, Setup};
+use support::{ask, kernel, Finished, Server, Setup};
 
 #[test]
 fn worker() {
@@ -231,7 +230,8 @@ mod envdir {
 
     #[test]
     fn a_file_is_a_variable_and_its_first_line_the_value() {
-        const FILES: [(&str, &[u8], Option<&[u8]>); 10] = [
+        type Row = (&'static str, &'static [u8], Option<&'static [u8]>);
+        const FILES: [Row; 10] = [
             ("A_LINE", b"value\n", Some(b"value")),
             ("NO_NEWLINE", b"value", Some(b"value")),
             ("TWO_LINES", b"one\ntwo\n", Some(b"one")),
@@ -265,7 +265,7 @@ mod envdir {
             .file("envdir/VALUE", "from envdir\n");
         symlink("nowhere", setup.scratch.path("envdir/DANGLING")).unwrap();
         let forbidden = setup.scratch.write("envdir/FORBIDDEN", "from envdir\n");
-        fs::set_permissions(&forbidden, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o000)).unwrap();
         // For root nothing is.
         let is_forbidden = fs::read(&forbidden).is_err();
         for name in ["EMPTY", "DIRECTORY", "VALUE", "DANGLING", "FORBIDDEN"] {
@@ -331,7 +331,7 @@ mod envdir {
         }
         let server = setup.args(["--envdir=envdir"]).start();
         server.worker(1);
-        server.hup();
+        restart(&server, 2);
         server.eventually("what comes after the new worker", || {
             let log = server.log();
             let found = log
@@ -376,40 +376,118 @@ mod daemonize {
     /// A start_server in the background. It is killed in the end, and its worker then ends by itself.
     struct Daemon {
         pid: i32,
-        file: File,
         caller: Finished,
     }
 
     impl Drop for Daemon {
         fn drop(&mut self) {
-            // While the lock is held the number in the file is the one that holds it.
-            if kernel::is_locked(&self.file) {
-                kernel::kill(self.pid, libc::SIGKILL);
+            // While the file is locked the number in it is that of its process, and nobody else's.
+            let path = self.server().scratch.path("pid");
+            if File::open(path).is_ok_and(|file| kernel::is_locked(&file)) {
+                let pid = self.server().scratch.read("pid");
+                kernel::kill(pid.trim_end().parse().unwrap(), libc::SIGKILL);
             }
         }
     }
 
     impl Daemon {
-        fn start(setup: Setup) -> Daemon {
+        /// `line` is shell for the worker to run first.
+        fn start(setup: Setup, line: &str) -> Daemon {
             let setup = setup.args(["--daemonize", "--log-file=log", "--pid-file=pid"]);
-            let line = "cat >input </dev/fd/0";
             let caller = after(setup, line).finish();
-            assert_eq!(caller.status.code(), Some(0), "{}", caller.said);
-            let pid = caller.server.eventually("the pid file", || {
-                caller
-                    .server
-                    .scratch
-                    .read("pid")
-                    .strip_suffix('\n')?
-                    .parse()
-                    .ok()
+            let mut daemon = Daemon { pid: 0, caller };
+            assert_eq!(
+                daemon.caller.status.code(),
+                Some(0),
+                "{}",
+                daemon.caller.said
+            );
+            daemon.pid = daemon.server().eventually("the pid file", || {
+                let text = daemon.server().scratch.read("pid");
+                text.strip_suffix('\n').map(|pid| pid.parse().unwrap())
             });
-            let file = File::open(caller.server.scratch.path("pid")).unwrap();
-            Daemon { pid, file, caller }
+            daemon
         }
 
         fn server(&self) -> &Server {
             &self.caller.server
         }
+
+        fn stop(&self) {
+            let file = File::open(self.server().scratch.path("pid")).unwrap();
+            assert!(kernel::is_locked(&file));
+            kernel::kill(self.pid, libc::SIGTERM);
+            self.server().eventually("the end of the lock", || {
+                (!kernel::is_locked(&file)).then_some(())
+            });
+        }
+    }
+
+    #[test]
+    fn it_goes_on_in_a_session_of_its_own_and_the_caller_returns() {
+        let daemon = Daemon::start(serve([]), ":");
+        assert_ne!(daemon.pid, daemon.server().pid());
+        let session = kernel::session(daemon.pid);
+        assert_ne!(session, kernel::session(0));
+        // A leader could get a controlling terminal by opening one.
+        assert_ne!(session, daemon.pid);
+        let worker = daemon.server().worker(1).pid;
+        assert_eq!(kernel::session(worker), session);
+        daemon.stop();
+        let log = daemon.server().log();
+        assert!(log.ends_with("exiting\n"), "{log}");
+    }
+
+    #[test]
+    fn a_restart_works_in_the_background() {
+        let daemon = Daemon::start(serve(["--status-file=status"]), ":");
+        for generation in 1..=2 {
+            daemon.server().worker(generation);
+            daemon.server().standing(&[generation]);
+            kernel::kill(daemon.pid, libc::SIGHUP);
+        }
+        daemon.server().worker(3);
+        daemon.stop();
+    }
+
+    #[test]
+    fn a_socket_file_survives_the_processes_left_behind_and_goes_with_the_daemon() {
+        let daemon = Daemon::start(serve(["--path=socket"]), ":");
+        let server = daemon.server();
+        let worker = server.worker(1).pid;
+        let mut connection = UnixStream::connect(server.scratch.path("socket")).unwrap();
+        connection.write_all(b"?").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, format!("1 {worker}\n"));
+        daemon.stop();
+        server.eventually("nothing left", || {
+            let left = ["socket", "pid"].map(|name| server.scratch.path(name).exists());
+            (left == [false; 2]).then_some(())
+        });
+    }
+
+    #[test]
+    fn standard_input_is_dev_null() {
+        let setup = serve([]);
+        let input = File::open(setup.scratch.write("typed", "by the caller\n")).unwrap();
+        let daemon = Daemon::start(
+            setup.with(|command| {
+                command.stdin(input);
+            }),
+            "cat >read",
+        );
+        daemon.server().worker(1);
+        assert_eq!(fs::read(daemon.server().scratch.path("read")).unwrap(), b"");
+        daemon.stop();
+    }
+
+    #[test]
+    fn standard_input_stays_the_socket_that_was_put_there() {
+        let daemon = Daemon::start(serve(["--port=127.0.0.1:0=0"]), ":");
+        let report = daemon.server().worker(1);
+        assert_eq!(report.ports(), [("127.0.0.1:0".to_string(), 0)]);
+        assert_eq!(ask(report.tcp_port(0)).unwrap(), (1, report.pid));
+        daemon.stop();
     }
 }

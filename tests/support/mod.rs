@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind::DirectoryNotEmpty, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -98,7 +98,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        // A worker that has just begun may write into it meanwhile.
+        while fs::remove_dir_all(&self.0).is_err_and(|error| error.kind() == DirectoryNotEmpty) {}
     }
 }
 

@@ -68,8 +68,8 @@ fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> 
     listeners.iter().for_each(|&fd| kernel::set_nonblocking(fd));
     let signalled = std::os::fd::AsRawFd::as_raw_fd(&signals);
     let mut leaving = false;
-    // An orphan is what a failed test leaves behind.
-    while kernel::parent() == parent {
+    // An orphan is what a failed test leaves behind. One that was born an orphan sees it by its folder.
+    while kernel::parent() == parent && path("notes").exists() {
         let mut wanted = vec![signalled];
         if !leaving {
             wanted.extend(&listeners);
