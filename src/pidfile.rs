@@ -24,7 +24,11 @@ impl PidFile {
             let (file, created) = open(path).map_err(|error| refuse(path, &error))?;
             match fd::lock(file.as_fd(), fd::Lock::TryExclusive) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(already_running(path, file))
+                    if is_held(&file) {
+                        return Err(already_running(path, file));
+                    }
+                    // It was only somebody who looked whether it is held.
+                    continue;
                 }
                 result => result.map_err(|error| refuse(path, &error))?,
             }
