@@ -4,8 +4,10 @@
 
 use crate::endpoint::{Endpoint, Host, Transport};
 use crate::file::OurFile;
+use crate::sys::holders::{self, Holder};
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
+use crate::worker::Pid;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -31,15 +33,17 @@ struct Listener {
     number: RawFd,
 }
 
-/// Binds every port and path. The error is one line.
+/// Binds every port and path. The error is one line, which tells `left_over` workers, those of a start_server
+/// that is gone, from other processes that are in the way.
 pub fn bind(
     ports: &[Endpoint],
     paths: &[PathBuf],
     backlog: Option<i32>,
+    left_over: &[Pid],
 ) -> Result<Listeners, String> {
     let addresses = resolve(ports)?;
     let claimed = claimed_numbers(ports)?;
-    let dead_sockets = look_at(paths)?;
+    let dead_sockets = look_at(paths, left_over)?;
     let backlog = backlog.unwrap_or(socket::LONGEST_BACKLOG);
     let mut notes = Vec::new();
 
@@ -52,7 +56,12 @@ pub fn bind(
         let socket = socket::bind_inet(&addresses[index], queue)
             .and_then(|socket| fd::move_off(socket, |number| claimed.contains(&number)))
             .map_err(|error| {
-                format!("cannot bind --port={}: {}", port.name, sys::reason(&error))
+                let mut reason = sys::reason(&error);
+                if error.kind() == io::ErrorKind::AddrInUse {
+                    let holders = holders::of_port(&addresses[index], queue.is_some());
+                    reason += &held_by(&holders, left_over);
+                }
+                format!("cannot bind --port={}: {reason}", port.name)
             })?;
         let number = port.descriptor.unwrap_or(socket.as_raw_fd());
         Ok((
@@ -189,7 +198,7 @@ fn claimed_numbers(ports: &[Endpoint]) -> Result<BTreeSet<RawFd>, String> {
 }
 
 /// Refuses every path that is not ours to bind; gives those where a socket lies that nobody listens on.
-fn look_at(paths: &[PathBuf]) -> Result<BTreeSet<&PathBuf>, String> {
+fn look_at<'a>(paths: &'a [PathBuf], left_over: &[Pid]) -> Result<BTreeSet<&'a PathBuf>, String> {
     let mut dead_sockets = BTreeSet::new();
     for path in paths {
         socket::check_unix_path(path.as_os_str())
@@ -210,21 +219,45 @@ fn look_at(paths: &[PathBuf]) -> Result<BTreeSet<&PathBuf>, String> {
         }
         match socket::probe_unix(path.as_os_str()) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                dead_sockets.insert(path)
+                dead_sockets.insert(path);
             }
-            Ok(()) => return Err(refuse_path(path, "another process listens there")),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EPROTOTYPE)) => {
-                return Err(refuse_path(path, "another process listens there"))
-            }
-            Err(error) => {
+            Err(error) if !is_answer(&error) => {
+                let reason = sys::reason(&error);
                 return Err(refuse_path(
                     path,
-                    &format!("cannot tell who listens there: {}", sys::reason(&error)),
-                ))
+                    &format!("cannot tell who listens there: {reason}"),
+                ));
             }
-        };
+            Ok(()) | Err(_) => {
+                let holders = held_by(&holders::of_path(path), left_over);
+                return Err(refuse_path(
+                    path,
+                    &format!("another process listens there{holders}"),
+                ));
+            }
+        }
     }
     Ok(dead_sockets)
+}
+
+/// A full queue, or a socket of another type: somebody has it.
+fn is_answer(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EPROTOTYPE))
+}
+
+/// What to add to a message that something is in use. Nothing where the system does not tell.
+fn held_by(holders: &[Holder], left_over: &[Pid]) -> String {
+    let each = holders.iter().map(|holder| {
+        let whose = match left_over.contains(&holder.pid) {
+            true => ", a worker of a start_server that is gone",
+            false => "",
+        };
+        format!("process {} ({}){whose}", holder.pid, holder.name)
+    });
+    match each.collect::<Vec<_>>().join("; ") {
+        none if none.is_empty() => none,
+        list => format!(": {list}"),
+    }
 }
 
 fn refuse_path(path: &Path, reason: &str) -> String {

@@ -11,7 +11,7 @@ use crate::pidfile::{self, PidFile};
 use crate::policy::{Policy, Time};
 use crate::signal::Signal;
 use crate::spawn::Launcher;
-use crate::status::StatusFile;
+use crate::status::{self, StatusFile};
 use crate::supervisor::{Action, Event, Supervisor};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, Access, Forked};
@@ -35,7 +35,8 @@ pub fn run(options: Options) -> Result<(), String> {
         .as_deref()
         .map(check_status_file)
         .transpose()?;
-    let mut listeners = listen::bind(&options.ports, &options.paths, options.backlog)?;
+    let left_over = left_over_workers(&options);
+    let mut listeners = listen::bind(&options.ports, &options.paths, options.backlog, &left_over)?;
     let sink = options.log.as_ref().map(Sink::open).transpose()?;
     let launcher = Launcher::new(&options.program, options.dir.as_deref(), &listeners);
     let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
@@ -314,6 +315,13 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
         file::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
     }
     Ok(())
+}
+
+/// The workers in a status file, which no start_server keeps now if there is one.
+fn left_over_workers(options: &Options) -> Vec<Pid> {
+    let workers = options.status_file.as_deref().map(status::read);
+    let workers = workers.and_then(Result::ok).unwrap_or_default();
+    workers.into_iter().map(|(_, pid)| pid).collect()
 }
 
 fn may_enter(dir: &Path) -> io::Result<()> {
