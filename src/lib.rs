@@ -19,6 +19,7 @@
 //!
 //! [`start_server`]: https://metacpan.org/pod/start_server
 
+use std::collections::BTreeSet;
 use std::error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -65,6 +66,9 @@ pub enum Error {
 }
 
 /// Takes the sockets that start_server handed to this process. No socket is an empty list.
+///
+/// start_server makes them blocking. Whether they are is known to the socket and not to the descriptor, so a
+/// worker that sets another mode sets it for all generations; one that depends on a mode sets it itself.
 ///
 /// The environment stays as it is: children that are handed the descriptors can read it too. The descriptors
 /// become close-on-exec; clear the flag on those that a child shall have.
@@ -136,7 +140,7 @@ impl Listener {
         &self.name
     }
 
-    /// Makes it a TCP listener, in blocking mode.
+    /// Makes it a TCP listener.
     ///
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
@@ -144,7 +148,7 @@ impl Listener {
         self.into_kind(sys::inherit::is_tcp, "not a TCP listener")
     }
 
-    /// Makes it a UDP socket, in blocking mode.
+    /// Makes it a UDP socket.
     ///
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
@@ -152,7 +156,7 @@ impl Listener {
         self.into_kind(sys::inherit::is_udp, "not a UDP socket")
     }
 
-    /// Makes it a Unix stream listener, in blocking mode.
+    /// Makes it a Unix stream listener.
     ///
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
@@ -240,11 +244,11 @@ fn parse(value: &OsStr) -> Option<Vec<(OsString, RawFd)>> {
             .ok()?;
         (number >= 0).then(|| (OsStr::from_bytes(&entry[..equals]).to_os_string(), number))
     };
-    value
-        .as_bytes()
-        .split(|&byte| byte == b';')
-        .map(entry)
-        .collect()
+    let entries = value.as_bytes().split(|&byte| byte == b';').map(entry);
+    let entries: Vec<_> = entries.collect::<Option<_>>()?;
+    let numbers: BTreeSet<RawFd> = entries.iter().map(|(_, number)| *number).collect();
+    // Two owners of one descriptor would close each other's.
+    (numbers.len() == entries.len()).then_some(entries)
 }
 
 #[cfg(test)]
