@@ -161,7 +161,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         return Err("server program not specified".to_string());
     }
     let daemonize = given.has("daemonize");
-    let log = given.last("log-file").map(log_target).transpose()?;
+    let log = given.text("log-file").map(log_target).transpose()?;
     if daemonize && log.is_none() {
         return Err("--daemonize needs --log-file".to_string());
     }
@@ -170,7 +170,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         ports: given.ports()?,
         paths: given.paths()?,
         backlog: given.backlog()?,
-        dir: given.path("dir"),
+        dir: given.dir()?,
         pid_file,
         status_file,
         log,
@@ -223,11 +223,14 @@ fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<O
                     value.to_string_lossy()
                 ))
             }
+            (Takes::Text | Takes::Number, Some(value)) if value.is_empty() => {
+                return Err(format!("--{name} needs a value"))
+            }
+            (Takes::Text | Takes::Number, Some(value)) => value,
             // The next word is the value even if it begins with a dash.
-            (Takes::Text | Takes::Number, attached) => match attached.or_else(|| words.next()) {
-                Some(value) if !value.is_empty() => value,
-                Some(_) | None => return Err(format!("--{name} needs a value")),
-            },
+            (Takes::Text | Takes::Number, None) => words
+                .next()
+                .ok_or_else(|| format!("--{name} needs a value"))?,
         };
         given.push((name, value));
     }
@@ -272,8 +275,21 @@ impl Given {
         self.all(name).last()
     }
 
+    /// A text that is given and not empty: `--pid-file "$UNSET"` is no pid file, as under Perl.
+    fn text(&self, name: &'static str) -> Option<&OsString> {
+        self.last(name).filter(|value| !value.is_empty())
+    }
+
     fn path(&self, name: &'static str) -> Option<PathBuf> {
-        self.last(name).map(PathBuf::from)
+        self.text(name).map(PathBuf::from)
+    }
+
+    /// Not even Perl takes an empty one for none.
+    fn dir(&self) -> Result<Option<PathBuf>, String> {
+        match self.last("dir") {
+            Some(dir) if dir.is_empty() => Err("--dir needs a value".to_string()),
+            dir => Ok(dir.map(PathBuf::from)),
+        }
     }
 
     fn number(&self, name: &'static str) -> Result<Option<u32>, String> {
@@ -296,7 +312,7 @@ impl Given {
     }
 
     fn signal(&self, name: &'static str) -> Result<Option<Signal>, String> {
-        let Some(value) = self.last(name) else {
+        let Some(value) = self.text(name) else {
             return Ok(None);
         };
         let signal = Signal::parse(&value.to_string_lossy());
@@ -331,6 +347,9 @@ impl Given {
     fn paths(&self) -> Result<Vec<PathBuf>, String> {
         let mut seen = BTreeSet::new();
         for path in self.all("path") {
+            if path.is_empty() {
+                return Err("--path needs a value".to_string());
+            }
             if !seen.insert(path) {
                 return Err(refuse("path", path, "given twice"));
             }
@@ -441,6 +460,25 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_word_is_as_good_as_no_option() {
+        let options = run(&[
+            "--pid-file",
+            "",
+            "--status-file",
+            "",
+            "--log-file",
+            "",
+            "--signal-on-hup",
+            "",
+            "prog",
+        ]);
+        assert!(
+            options.pid_file.is_none() && options.status_file.is_none() && options.log.is_none()
+        );
+        assert_eq!(options.policy.signal_on_hup, Signal::TERM);
+    }
+
+    #[test]
     fn log_targets() {
         let log = |value: &str| run(&["--log-file", value, "prog"]).log.unwrap();
         assert_eq!(log("a b"), LogTarget::File("a b".into()));
@@ -469,12 +507,18 @@ mod tests {
 
     #[test]
     fn refusals_name_option_value_and_reason() {
-        let table: [(&[&str], &str); 20] = [
+        let table: [(&[&str], &str); 23] = [
             (&[], "server program not specified"),
             (&["--port=80"], "server program not specified"),
             (&["--port"], "--port needs a value"),
             (&["--port=", "prog"], "--port needs a value"),
-            (&["--port", "", "prog"], "--port needs a value"),
+            (&["--port", "", "prog"], "--port=: the port must be"),
+            (&["--path", "", "prog"], "--path needs a value"),
+            (&["--dir", "", "prog"], "--dir needs a value"),
+            (
+                &["--interval", "", "prog"],
+                "--interval=: not a whole number",
+            ),
             (&["--port=x", "prog"], "--port=x: the port must be"),
             (
                 &["--port=80=3", "--port=81=3", "prog"],
