@@ -579,4 +579,17 @@ mod tests {
         assert_eq!(shown, known);
         assert!(HELP.lines().all(|line| line.len() <= 80) && HELP.lines().count() <= 40);
     }
+
+    #[test]
+    fn a_million_nasty_lines() {
+        const WORDS: [&str; 18] = [
+            "", "-", "--", "=", " ", "port", "P", "path", "interval", "restart", "pid-file",
+            "log-file", "1", "|", "\n", "é", "timeout", "x",
+        ];
+        crate::nasty::million(&WORDS, |text| {
+            if let Err(message) = read(&text.split(' ').collect::<Vec<_>>()) {
+                assert!(!message.is_empty(), "{text:?}");
+            }
+        });
+    }
 }

@@ -43,15 +43,18 @@ pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> io::Result<Variable
     Ok(variables)
 }
 
-/// The first line of a file without its newline; `None` if it has none that is for us.
 fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match file::open_regular(path, OpenOptions::new().read(true)) {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) || path.is_dir() => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    match file::open_regular(path, OpenOptions::new().read(true)) {
+        Ok(file) => parse(BufReader::new(file)),
+        Err(error) if is_absent(&error) || path.is_dir() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first line without its newline; `None` if there is nothing at all.
+fn parse(mut text: impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    let count = BufReader::new(file).read_until(b'\n', &mut line)?;
+    let count = text.read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {
         line.pop();
     }
@@ -74,4 +77,24 @@ fn is_absent(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_nasty_files() {
+        const WORDS: [&str; 8] = ["", "\n", "\r", " ", "\0", "value", "=", "é"];
+        crate::nasty::million(&WORDS, |text| {
+            let line = parse(text.as_bytes()).unwrap();
+            assert_eq!(line.is_none(), text.is_empty());
+            let line = line.unwrap_or_default();
+            assert_eq!(line, text.split('\n').next().unwrap().as_bytes());
+            assert_eq!(
+                refusal(OsStr::new("name"), &line).is_some(),
+                line.contains(&0)
+            );
+        });
+    }
 }

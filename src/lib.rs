@@ -30,6 +30,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(test)]
+mod nasty;
 #[allow(unsafe_code, reason = "the only module that talks to the kernel")]
 mod sys {
     pub(crate) mod inherit;
@@ -281,5 +283,32 @@ mod tests {
         ] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_million_nasty_values() {
+        const WORDS: [&str; 12] = [
+            "",
+            "=",
+            ";",
+            "3",
+            "-",
+            "0",
+            "[::1]:80",
+            "/a b",
+            "99999999999",
+            "\n",
+            "é",
+            "4",
+        ];
+        crate::nasty::million(&WORDS, |text| {
+            if let Some(entries) = parse(OsStr::new(text)) {
+                let render = |(name, number): &(OsString, RawFd)| {
+                    format!("{}={number}", name.to_str().unwrap())
+                };
+                let again = entries.iter().map(render).collect::<Vec<_>>().join(";");
+                assert_eq!(parse(OsStr::new(&again)), Some(entries), "{text:?}");
+            }
+        });
     }
 }

@@ -30,6 +30,8 @@ mod environment;
 mod file;
 mod listen;
 mod log;
+#[cfg(test)]
+mod nasty;
 mod pidfile;
 mod policy;
 mod run;

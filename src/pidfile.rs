@@ -188,4 +188,15 @@ mod tests {
         }
         assert_eq!(parse(b"\xff\n"), None);
     }
+
+    #[test]
+    fn a_million_nasty_texts() {
+        const WORDS: [&str; 10] = ["", "\n", "0", "7", "-", "+", " ", "2147483647", "\0", "é"];
+        crate::nasty::million(&WORDS, |text| {
+            if let Some(pid) = parse(text.as_bytes()) {
+                assert!(pid > 0, "{text:?}");
+                assert_eq!(parse(format!("{pid}\n").as_bytes()), Some(pid), "{text:?}");
+            }
+        });
+    }
 }

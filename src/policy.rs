@@ -193,4 +193,27 @@ mod tests {
             assert_eq!(parse_whole(text), number, "{text:?}");
         }
     }
+
+    #[test]
+    fn a_million_nasty_numbers() {
+        const WORDS: [&str; 12] = [
+            "",
+            "+",
+            "-",
+            "_",
+            "0",
+            "7",
+            "4294967295",
+            ".",
+            " ",
+            "e",
+            "é",
+            "0x",
+        ];
+        crate::nasty::million(&WORDS, |text| {
+            if let Ok(number) = parse_whole(text) {
+                assert_eq!(parse_whole(&number.to_string()), Ok(number), "{text:?}");
+            }
+        });
+    }
 }

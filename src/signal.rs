@@ -128,4 +128,27 @@ mod tests {
             assert_eq!(Signal::parse(text), None, "{text:?}");
         }
     }
+
+    #[test]
+    fn a_million_nasty_values() {
+        const WORDS: [&str; 12] = [
+            "",
+            "SIG",
+            "sig",
+            "TERM",
+            "hup",
+            "1",
+            "0",
+            "-",
+            "+",
+            " ",
+            "é",
+            "99999999999",
+        ];
+        crate::nasty::million(&WORDS, |text| {
+            if let Some(signal) = Signal::parse(text) {
+                assert_eq!(Signal::parse(&signal.to_string()), Some(signal), "{text:?}");
+            }
+        });
+    }
 }

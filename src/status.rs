@@ -188,4 +188,34 @@ mod tests {
             [(7, 8)]
         );
     }
+
+    #[test]
+    fn a_million_nasty_texts() {
+        const WORDS: [&str; 12] = [
+            "",
+            "\n",
+            ":",
+            "0",
+            "7",
+            "-",
+            "+",
+            " ",
+            "failed",
+            "18446744073709551615",
+            "\0",
+            "é",
+        ];
+        crate::nasty::million(&WORDS, |text| {
+            let found = parse(text);
+            let workers: Vec<_> = found
+                .iter()
+                .map(|&(generation, pid)| Worker {
+                    pid,
+                    generation,
+                    part: Part::Old,
+                })
+                .collect();
+            assert_eq!(parse(&render(&workers)), found, "{text:?}");
+        });
+    }
 }

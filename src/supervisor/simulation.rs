@@ -1,26 +1,36 @@
 //! The whole life, simulated: seeded histories of happenings, and what must hold in each of them.
 
 use super::*;
+use crate::nasty::Random;
 use std::collections::BTreeMap;
 
 /// As many histories as `make check` runs; `HISTORIES` and `SEED` in the environment say otherwise.
-const HISTORIES: u64 = 200_000;
+const HISTORIES: u64 = 1_000_000;
 const HAPPENINGS: usize = 40;
 
 #[test]
 fn every_history_keeps_the_promises() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let first: u64 = number("SEED", 1);
-    for seed in first..first + number("HISTORIES", HISTORIES) {
-        let mut world = World::new(seed);
-        for _ in 0..HAPPENINGS {
-            if world.finished {
-                break;
-            }
-            world.happen();
+    let seeds = first..first + number("HISTORIES", HISTORIES);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let seeds = seeds.clone().skip(thread).step_by(threads);
+            scope.spawn(|| seeds.for_each(live_through));
         }
-        world.settle();
+    });
+}
+
+fn live_through(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..HAPPENINGS {
+        if world.finished {
+            break;
+        }
+        world.happen();
     }
+    world.settle();
 }
 
 /// A live worker as the world knows it.
@@ -57,7 +67,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut random = Random::new(seed);
         let policy = random.policy();
         let (supervisor, actions) = Supervisor::start(Time::ZERO);
         let mut world = World {
@@ -307,17 +317,7 @@ impl World {
     }
 }
 
-/// xorshift64*: small, seeded, good enough to choose happenings.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
-    }
-
     fn policy(&mut self) -> Policy {
         let seconds = |number| Duration::from_secs(number);
         Policy {

@@ -1,0 +1,31 @@
+//! Generated inputs for the tests of parsers: words of a vocabulary in every mixture, seeded.
+
+/// Calls `check` with a million texts of up to eight words each.
+pub(crate) fn million(vocabulary: &[&str], mut check: impl FnMut(&str)) {
+    let mut random = Random::new(vocabulary.len() as u64);
+    let mut text = String::new();
+    for _ in 0..1_000_000 {
+        text.clear();
+        for _ in 0..random.below(9) {
+            text.push_str(vocabulary[random.below(vocabulary.len() as u64) as usize]);
+        }
+        check(&text);
+    }
+}
+
+/// xorshift64*: small, seeded, good enough to choose among happenings.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Random {
+        // Neighbouring seeds begin far apart, and the state must not be 0.
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
+    }
+}
