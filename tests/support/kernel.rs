@@ -16,6 +16,12 @@ pub fn kill(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "kill {pid} {signal}");
 }
 
+/// Signals a process that may have ended meanwhile.
+pub fn kill_if_there(pid: i32, signal: i32) {
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(pid, signal) };
+}
+
 pub fn exists(pid: i32) -> bool {
     // SAFETY: kill touches no memory.
     unsafe { libc::kill(pid, 0) == 0 }

@@ -477,6 +477,15 @@ fn is_asleep(pid: i32) -> bool {
     })
 }
 
+/// Whether a process is a worker of this test binary, as far as the system tells.
+pub fn is_worker(pid: i32) -> bool {
+    let program = fs::read_link(format!("/proc/{pid}/exe"));
+    match program {
+        Ok(program) => std::env::current_exe().is_ok_and(|ours| ours == program),
+        Err(_) => !Path::new("/proc/self/exe").exists() && kernel::exists(pid),
+    }
+}
+
 /// A port that is free now.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")

@@ -1,0 +1,151 @@
+//! The monkey: signals, deaths and edits at random while clients connect without pause.
+//!
+//! `MONKEY` in the environment is the number of its doings, `SEED` where it begins.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+use support::{is_worker, kernel, Server, Setup};
+
+#[test]
+fn worker() {
+    support::worker::run();
+}
+
+const DOINGS: u64 = 300;
+const CLIENTS: usize = 8;
+
+#[test]
+fn no_connection_is_refused_whatever_the_monkey_does() {
+    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let seed = number("SEED", 1);
+    let mut server = Setup::new(["--port=127.0.0.1:0", "--interval=0", "--envdir=envdir"])
+        .args(["--pid-file=pid", "--status-file=status"])
+        .file("envdir/WORKER_ROLE", "serve")
+        .start();
+    server.standing(&[1]);
+    let clients = Clients {
+        port: server.worker(1).port(),
+        ..Clients::default()
+    };
+    let mut monkey = Monkey {
+        random: seed | 1,
+        stopped: None,
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| clients.connect_without_pause());
+        }
+        for _ in 0..number("MONKEY", DOINGS) {
+            monkey.act(&server, &clients);
+        }
+        clients.enough.store(true, SeqCst);
+    });
+    assert_eq!(
+        clients.refused.load(SeqCst),
+        0,
+        "seed {seed}\n{}",
+        server.log()
+    );
+
+    server.scratch.write("envdir/WORKER_ROLE", "serve");
+    let newest = server.started().last().unwrap().0;
+    server.hup();
+    server.eventually("one worker, of a new generation", || {
+        let standing = server.status();
+        (standing.len() == 1 && standing[0].0 > newest).then_some(())
+    });
+    server.stop();
+    let left = server
+        .started()
+        .into_iter()
+        .filter(|&(_, pid)| is_worker(pid));
+    assert_eq!(
+        left.count(),
+        0,
+        "seed {seed}: nobody is left\n{}",
+        server.log()
+    );
+}
+
+/// They connect anew for each question. A worker that is killed may break its connections, but none is refused.
+#[derive(Default)]
+struct Clients {
+    port: u16,
+    enough: AtomicBool,
+    connected: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Clients {
+    fn connect_without_pause(&self) {
+        while !self.enough.load(SeqCst) {
+            match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(mut connection) => {
+                    self.connected.fetch_add(1, SeqCst);
+                    let _ = connection.set_read_timeout(Some(Duration::from_millis(500)));
+                    let _ = connection.write_all(b"?");
+                    let _ = connection.read(&mut [0; 64]);
+                }
+                Err(_) => drop(self.refused.fetch_add(1, SeqCst)),
+            }
+        }
+    }
+}
+
+struct Monkey {
+    random: u64,
+    /// A worker that was stopped by the last doing.
+    stopped: Option<i32>,
+}
+
+impl Monkey {
+    fn act(&mut self, server: &Server, clients: &Clients) {
+        let stopped = self.stopped.take();
+        let said = server.log().len();
+        let connected = clients.connected.load(SeqCst);
+        self.do_something(server);
+        if let Some(pid) = stopped {
+            kernel::kill_if_there(pid, libc::SIGCONT);
+        }
+        if self.stopped.is_none() {
+            // While nobody serves, because each new worker fails, the log grows instead.
+            server.eventually("connections", || {
+                let served = clients.connected.load(SeqCst) >= connected + 10;
+                (served || server.log().len() > said + 1000).then_some(())
+            });
+        }
+    }
+
+    fn do_something(&mut self, server: &Server) {
+        let standing = server.status();
+        let victim = standing
+            .get(self.below(4))
+            .map(|(_, pid)| *pid)
+            .filter(|&pid| is_worker(pid));
+        match (self.below(8), victim) {
+            (0..=2, _) => server.hup(),
+            (3, Some(pid)) => kernel::kill_if_there(pid, libc::SIGKILL),
+            (4, Some(pid)) => {
+                kernel::kill_if_there(pid, libc::SIGSTOP);
+                self.stopped = Some(pid);
+            }
+            (5 | 6, _) => {
+                let role = ["serve", "serve", "exit:1"][self.below(3)];
+                server.scratch.write("envdir/WORKER_ROLE", role);
+            }
+            (_, _) => server.signal([libc::SIGALRM, libc::SIGUSR1, libc::SIGUSR2][self.below(3)]),
+        }
+    }
+
+    /// xorshift64.
+    fn below(&mut self, limit: u64) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random % limit) as usize
+    }
+}
