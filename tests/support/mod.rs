@@ -486,6 +486,18 @@ pub fn is_worker(pid: i32) -> bool {
     }
 }
 
+/// Says, past the harness, that a test needs what is not here.
+pub fn passed_over(need: &str) {
+    let test = std::thread::current()
+        .name()
+        .unwrap_or_default()
+        .to_string();
+    let _ = writeln!(
+        std::io::stderr(),
+        "{test}: passed over: {need} is not installed"
+    );
+}
+
 /// A port that is free now.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
