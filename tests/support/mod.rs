@@ -229,11 +229,16 @@ impl Server {
     /// comes between its last look and its wait.
     pub fn signal(&self, signal: i32) {
         if std::env::var_os("START_SERVER").is_some() {
-            self.eventually("start_server to sleep", || {
-                is_asleep(self.pid()).then_some(())
-            });
+            self.idle();
         }
         kernel::kill(self.pid(), signal);
+    }
+
+    /// Waits until it sleeps.
+    pub fn idle(&self) {
+        self.eventually("start_server to sleep", || {
+            is_asleep(self.pid()).then_some(())
+        });
     }
 
     pub fn hup(&self) {
