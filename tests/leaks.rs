@@ -67,18 +67,16 @@ fn restarts_leak_neither_descriptors_nor_memory() {
     restart(&server, 2..=20);
     server.idle();
     let (before, small) = (descriptors(&server), memory(&server));
-    restart(&server, 21..=200);
-    kernel::kill(server.worker(200).pid, libc::SIGKILL);
-    server.standing(&[201]);
+    restart(&server, 21..=400);
+    kernel::kill(server.worker(400).pid, libc::SIGKILL);
+    server.standing(&[401]);
     // The status file is seen before the turn that wrote it is over.
     server.eventually(&format!("{before:#?}"), || {
         (descriptors(&server) == before).then_some(())
     });
-    assert!(
-        memory(&server) <= small + 8,
-        "{} kB after {small} kB",
-        memory(&server)
-    );
+    // A page more or less says nothing; 100 bytes lost a restart would be more than this.
+    let large = memory(&server);
+    assert!(large < small + 40, "{large} kB after {small} kB");
     server.stop();
 }
 
