@@ -20,23 +20,13 @@ fn serve<const N: usize>(role: &str, options: [&str; N]) -> Server {
     server
 }
 
-/// A control command in the folder of a server.
-fn control<const N: usize>(server: &Server, options: [&str; N]) -> Setup {
-    let folder = server.scratch.path("");
-    Setup::new(options).with(|command| {
-        command.current_dir(folder);
-    })
-}
-
 fn stop(server: &Server) -> Setup {
-    control(server, ["--stop", "--pid-file=pid"])
+    Setup::beside(&server.scratch, ["--stop", "--pid-file=pid"])
 }
 
 fn restart(server: &Server) -> Setup {
-    control(
-        server,
-        ["--restart", "--pid-file=pid", "--status-file=status"],
-    )
+    let options = ["--restart", "--pid-file=pid", "--status-file=status"];
+    Setup::beside(&server.scratch, options)
 }
 
 fn generations(server: &Server) -> Vec<u64> {
@@ -176,7 +166,7 @@ fn without_its_files_a_command_fails_and_signals_nothing() {
     let server = serve("serve", []);
     let files = ["pid", "status"].map(|name| server.scratch.read(name));
     for options in COMMANDS {
-        let ended = control(&server, []).args(options).finish();
+        let ended = Setup::beside(&server.scratch, options).finish();
         assert!(!ended.status.success(), "{options:?}");
         assert_ne!(ended.said, "", "{options:?}");
         assert!(!server.scratch.path("nowhere").exists(), "{options:?}");
@@ -191,7 +181,7 @@ fn restart_without_a_worker_in_the_status_file_fails_and_signals_nothing() {
     for text in ["", "no generation here\n"] {
         server.scratch.write("other", text);
         let options = ["--restart", "--pid-file=pid", "--status-file=other"];
-        let ended = control(&server, options).finish();
+        let ended = Setup::beside(&server.scratch, options).finish();
         assert!(!ended.status.success(), "{text:?}");
         assert_ne!(ended.said, "", "{text:?}");
     }

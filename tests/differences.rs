@@ -4,10 +4,10 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{symlink, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, Stdio};
-use support::{ask, eventually, free_port, kernel, now, program, Scratch, Server, Setup};
+use std::process::{Command, Stdio};
+use support::{ask, kernel, now, program, run_beside, Scratch, Server, Setup};
 
 #[test]
 fn worker() {
@@ -41,47 +41,6 @@ fn noted(server: &Server, line: &str) -> usize {
         .lines()
         .filter(|found| *found == line)
         .count()
-}
-
-/// A further start_server in the same folder.
-struct Other(Child);
-
-impl Other {
-    fn start(folder: &Scratch, arguments: &[&str]) -> Other {
-        let said = fs::File::create(folder.path("other")).unwrap();
-        let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .current_dir(folder.path("."))
-            .stdin(Stdio::null())
-            .stderr(said);
-        Other(command.spawn().unwrap())
-    }
-
-    /// Its exit status, and what it said.
-    fn end(mut self, folder: &Scratch) -> (Option<i32>, String) {
-        let said = || folder.read("other");
-        let explain = || {
-            format!(
-                "the end of the other start_server\n{}\n{}",
-                said(),
-                folder.read("log")
-            )
-        };
-        let status = eventually(|| self.0.try_wait().unwrap(), explain);
-        (status.code(), said())
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn control(folder: &Scratch, arguments: &[&str]) -> (Option<i32>, String) {
-    Other::start(folder, arguments).end(folder)
 }
 
 // A failed exec or chdir in the child runs the parent's clean-up there.
@@ -153,10 +112,10 @@ fn a_restart_ends_well_though_an_attempt_failed() {
     let mut server = with_role("picky", []).start();
     server.standing(&[1]);
     server.scratch.write("bad", "");
-    let restart = Other::start(&server.scratch, &RESTART);
+    let mut restart = Setup::beside(&server.scratch, RESTART).launch();
     server.says("seems to have failed to start");
     fs::remove_file(server.scratch.path("bad")).unwrap();
-    assert_eq!(restart.end(&server.scratch), (Some(0), String::new()));
+    assert_eq!(restart.end().code(), Some(0), "{}", restart.log());
     assert!(server.status()[0].0 > 2);
     server.stop();
 }
@@ -166,11 +125,11 @@ fn a_restart_ends_with_1_when_start_server_ends() {
     let mut server = with_role("picky", []).start();
     server.standing(&[1]);
     server.scratch.write("bad", "");
-    let restart = Other::start(&server.scratch, &RESTART);
+    let mut restart = Setup::beside(&server.scratch, RESTART).launch();
     server.says("seems to have failed to start");
     server.stop();
-    let (status, said) = restart.end(&server.scratch);
-    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(restart.end().code(), Some(1), "{}", restart.log());
+    let said = restart.log();
     assert!(
         said.contains("ended before the restart was complete"),
         "{said}"
@@ -182,10 +141,10 @@ fn a_restart_and_a_stop_end_with_2_after_their_timeout() {
     let mut server = with_role("linger", []).start();
     server.standing(&[1]);
     let [restart, pid, status] = RESTART;
-    let (code, said) = control(&server.scratch, &[restart, pid, status, "--timeout=3"]);
+    let (code, said) = run_beside(&server.scratch, &[restart, pid, status, "--timeout=3"]);
     assert_eq!(code, Some(2), "{said}");
     server.standing(&[1, 2]);
-    let (code, said) = control(&server.scratch, &["--stop", pid, "--timeout=1"]);
+    let (code, said) = run_beside(&server.scratch, &["--stop", pid, "--timeout=1"]);
     assert_eq!(code, Some(2), "{said}");
     server.scratch.write("leave", "");
     assert!(server.end().success());
@@ -248,7 +207,7 @@ fn old_workers_serve_until_a_new_one_stands() {
     assert!(successor < told, "{notes}");
 }
 
-// An unknown signal name is found out at the first HUP: see `bad_input`.
+// An unknown signal name is found out at the first HUP: see tests/refusals.rs.
 
 // Fork failure, or a status file that can't be written, kills the daemon.
 
@@ -292,7 +251,7 @@ fn a_status_file_that_cannot_be_written_is_said_and_survived() {
 fn a_second_instance_with_the_pid_file_is_refused() {
     let mut server = serve([]).start();
     server.standing(&[1]);
-    let (code, said) = control(
+    let (code, said) = run_beside(
         &server.scratch,
         &["--pid-file=pid", "--port=127.0.0.1:0", "--", "true"],
     );
@@ -314,7 +273,7 @@ fn a_live_unix_socket_is_not_taken() {
     server.standing(&[1]);
     let inode = || fs::metadata(server.scratch.path("socket")).unwrap().ino();
     let before = inode();
-    let (code, said) = control(&server.scratch, &["--path=socket", "--", "true"]);
+    let (code, said) = run_beside(&server.scratch, &["--path=socket", "--", "true"]);
     assert_eq!(code, Some(1));
     assert!(
         said.starts_with("start_server: --path=socket: another process listens there"),
@@ -424,7 +383,7 @@ fn a_stranger_with_the_pid_of_a_stale_file_is_not_signalled() {
     folder.write("pid", format!("{}\n", stranger.id()));
     folder.write("status", format!("1:{}\n", stranger.id()));
     for arguments in [&["--stop", "--pid-file=pid"][..], &RESTART] {
-        let (code, said) = control(&folder, arguments);
+        let (code, said) = run_beside(&folder, arguments);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("start_server is not running"), "{said}");
     }
@@ -440,7 +399,7 @@ fn a_stranger_with_the_pid_of_a_stale_file_is_not_signalled() {
     assert_eq!(echo, "alive");
 }
 
-// Port 70000 binds 4464: see `bad_input`.
+// Port 70000 binds 4464: see tests/refusals.rs.
 
 // Strangers reaped as process 1, and the log command, are logged as old workers.
 
@@ -690,128 +649,4 @@ fn a_further_term_is_passed_on() {
     });
     server.scratch.write("leave", "");
     assert!(server.end().success());
-}
-
-// The rest of the table is refusals: one line, exit status 1, nothing touched.
-
-#[test]
-fn bad_input_gets_one_line_and_touches_nothing() {
-    let folder = Scratch::new();
-    folder.write("file", "kept");
-    folder.write("not-executable/file", "");
-    symlink("nowhere", folder.path("link")).unwrap();
-    kernel::make_fifo(&folder.path("fifo"));
-    let _live = UnixListener::bind(folder.path("live")).unwrap();
-    let _datagram = std::os::unix::net::UnixDatagram::bind(folder.path("datagram")).unwrap();
-    for (name, pid) in [
-        ("zero", "0\n"),
-        ("negative", "-1\n"),
-        ("word", "init\n"),
-        ("lines", "1\n2\n"),
-        ("empty", ""),
-    ] {
-        folder.write(name, pid);
-    }
-    let long = format!("--path={}", "x".repeat(200));
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = format!("--port=127.0.0.1:{}", taken.local_addr().unwrap().port());
-    let free = format!("--port=127.0.0.1:{}", free_port());
-    let run: [&[&str]; 48] = [
-        &["--port=http"],
-        &["--port=70000"],
-        &["--port=host.invalid:80"],
-        &["--port=[::1]x:80"],
-        &["--port=[::1"],
-        &["--port=::1"],
-        &["--port=:80"],
-        &["--port=80=1"],
-        &["--port=80=2"],
-        &["--port=80=99999999"],
-        &["--port=80="],
-        &["--port=127.0.0.1:0=5", "--port=127.0.0.1:0=5"],
-        &[&taken],
-        &[&free, &free],
-        &[&free, &taken],
-        &["--path=made", &taken],
-        &["--path=file"],
-        &["--path=link"],
-        &["--path=fifo"],
-        &["--path=."],
-        &["--path=live"],
-        &["--path=datagram"],
-        &["--path=missing/socket"],
-        &["--path=made", "--path=made"],
-        &["--path=made", "--path=./made"],
-        &["--path=made", "--path=file"],
-        &[&long],
-        &["--path="],
-        &["--interval=-1"],
-        &["--interval=1.5"],
-        &["--interval="],
-        &["--interval=99999999999"],
-        &["--kill-old-delay=-1"],
-        &["--auto-restart-interval=x"],
-        &["--backlog=-1"],
-        &["--backlog=99999999999"],
-        &["--signal-on-hup=NONE"],
-        &["--signal-on-term=65"],
-        &["--dir=missing"],
-        &["--dir=file"],
-        &["--path=made", "--dir=missing"],
-        &["--status-file=missing/status"],
-        &["--status-file=."],
-        &["--status-file=fifo"],
-        &["--pid-file=missing/pid"],
-        &["--pid-file=fifo"],
-        &["--path=made", "--log-file=missing/log"],
-        &["--log-file=|"],
-    ];
-    let files = |folder: &Scratch| {
-        let kinds = folder.names().into_iter().map(|name| {
-            let metadata = fs::symlink_metadata(folder.path(&name)).unwrap();
-            (
-                name,
-                metadata.ino(),
-                metadata.len(),
-                metadata.file_type().is_socket(),
-            )
-        });
-        kinds
-            .filter(|(name, ..)| name != "other")
-            .collect::<Vec<_>>()
-    };
-    let before = files(&folder);
-    let refused = |arguments: &[&str]| {
-        let (code, said) = control(&folder, arguments);
-        assert_eq!(code, Some(1), "{arguments:?}: {said}");
-        assert!(
-            said.starts_with("start_server: ") && said.ends_with('\n'),
-            "{arguments:?}: {said}"
-        );
-        assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
-        assert_eq!(files(&folder), before, "{arguments:?}: {said}");
-        said
-    };
-    for options in run {
-        let said = refused(&[options, &["--", "true"]].concat());
-        let blamed = options
-            .iter()
-            .any(|option| said.contains(option.trim_end_matches('=')));
-        assert!(blamed || said.contains("descriptor"), "{options:?}: {said}");
-    }
-    refused(&[]);
-    refused(&["--port=127.0.0.1:0"]);
-    refused(&["--daemonize", "true"]);
-    refused(&["--stop"]);
-    refused(&["--restart", "--pid-file=zero"]);
-    for pid_file in [
-        "zero", "negative", "word", "lines", "empty", "missing", "fifo", ".",
-    ] {
-        let pid_file = format!("--pid-file={pid_file}");
-        assert!(refused(&["--stop", &pid_file]).contains(&pid_file));
-        assert!(refused(&["--restart", &pid_file, "--status-file=file"]).contains(&pid_file));
-    }
-    assert_eq!(folder.read("file"), "kept");
-    // The ports that were given are free as before.
-    std::net::TcpListener::bind(free.strip_prefix("--port=").unwrap()).unwrap();
 }

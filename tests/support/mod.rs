@@ -115,6 +115,16 @@ impl Setup {
         Setup::by(Command::new(program()), options)
     }
 
+    /// In the folder of another, whose files it can name.
+    pub fn beside<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+        folder: &Scratch,
+        options: I,
+    ) -> Setup {
+        let mut setup = Setup::new(options);
+        setup.command.current_dir(&folder.0);
+        setup
+    }
+
     /// `command` is start_server, or what becomes it.
     pub fn by<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
         mut command: Command,
@@ -205,6 +215,12 @@ pub struct Finished {
     /// On standard output.
     pub printed: String,
     pub server: Server,
+}
+
+/// Runs a command in a folder to its end: its exit status, and what it said.
+pub fn run_beside(folder: &Scratch, arguments: &[&str]) -> (Option<i32>, String) {
+    let ended = Setup::beside(folder, arguments).finish();
+    (ended.status.code(), ended.said)
 }
 
 /// A start_server that runs.
