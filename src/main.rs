@@ -17,9 +17,11 @@
 //! | `sys` | every call to the kernel, and all that is unsafe |
 //! | `endpoint`, `signal`, `worker`, `policy` | data |
 
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
+
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 mod cli;
 mod control;
@@ -46,23 +48,33 @@ mod worker;
 const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// Wrong use, a start that failed, or no start_server that runs.
-const FAILED: u8 = 1;
+const FAILED: i32 = 1;
 /// `--timeout` ended the wait.
-const TIMED_OUT: u8 = 2;
+const TIMED_OUT: i32 = 2;
 
-fn main() -> ExitCode {
-    match obey(std::env::args_os().skip(1)) {
-        Ok(()) => ExitCode::SUCCESS,
+sys::start::entry!(start);
+
+/// The program: its arguments, and the status that it ends with.
+fn start(words: io::Result<Vec<OsString>>) -> i32 {
+    let words = words.map_err(|error| {
+        let reason = sys::reason(&error);
+        (
+            FAILED,
+            format!("cannot open the standard descriptors: {reason}"),
+        )
+    });
+    match words.and_then(obey) {
+        Ok(()) => 0,
         Err((status, message)) => {
             let line = format!("start_server: {}\n", log::one_line(&message));
             // The status tells it all the same when standard error is gone.
             let _ = io::stderr().write_all(line.as_bytes());
-            ExitCode::from(status)
+            status
         }
     }
 }
 
-fn obey(words: impl Iterator<Item = OsString>) -> Result<(), (u8, String)> {
+fn obey(words: Vec<OsString>) -> Result<(), (i32, String)> {
     let failed = |message| (FAILED, message);
     let controlled = |failure| match failure {
         control::Failure::Refused(message) => (FAILED, message),
@@ -84,6 +96,9 @@ fn obey(words: impl Iterator<Item = OsString>) -> Result<(), (u8, String)> {
 }
 
 fn print(text: &str) -> Result<(), String> {
-    let printed = io::stdout().write_all(text.as_bytes());
+    let mut stdout = io::stdout();
+    let printed = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
     printed.map_err(|error| format!("cannot print: {}", sys::reason(&error)))
 }

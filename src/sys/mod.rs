@@ -13,6 +13,7 @@ pub mod poll;
 pub mod process;
 pub mod signals;
 pub mod socket;
+pub mod start;
 
 /// Turns the -1 of a system call into the error that errno names.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
