@@ -293,6 +293,9 @@ fn a_dead_socket_file_is_replaced_and_that_is_said() {
     let setup = Setup::new(["--interval=0", "--path=sock"]).role("serve");
     let path = setup.scratch.path("sock");
     drop(UnixListener::bind(&path).unwrap());
+    // A child that another test is just forking has a copy of it until it executes its program.
+    let refused = || UnixStream::connect(&path).is_err().then_some(());
+    support::eventually(refused, || "the socket to be dead".to_string());
     assert!(path.exists());
     let server = setup.start();
     let report = server.worker(1);

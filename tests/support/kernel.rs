@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -234,6 +235,79 @@ pub fn make_fifo(path: &Path) {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: path is a C string.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+/// A pipe, its reading end first. No child inherits it.
+pub fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut ends = [-1; 2];
+    #[cfg(target_os = "linux")]
+    // SAFETY: ends is an array of two ints.
+    let result = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: ends is an array of two ints.
+    let result = unsafe { libc::pipe(ends.as_mut_ptr()) };
+    assert_eq!(result, 0);
+    owned(ends)
+}
+
+/// A terminal: the side of its user, and the side of its programs. No child inherits it.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let mut ends = [-1; 2];
+    let [user, program] = &mut ends;
+    // SAFETY: both are ints; null says that name and settings are not wanted.
+    let result = unsafe { libc::openpty(user, program, null_mut(), null_mut(), null_mut()) };
+    assert_eq!(result, 0);
+    owned(ends)
+}
+
+fn owned(ends: [i32; 2]) -> (OwnedFd, OwnedFd) {
+    let [first, second] = ends.map(|fd| {
+        // SAFETY: F_SETFD touches no memory.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        // SAFETY: the system has just given it, and nobody else knows of it.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    });
+    (first, second)
+}
+
+/// What Ctrl-S and Ctrl-Q do to a terminal: it takes no more output, it takes it again.
+pub fn let_flow(terminal: &OwnedFd, flows: bool) {
+    let action = if flows { libc::TCOON } else { libc::TCOOFF };
+    // SAFETY: tcflow touches no memory.
+    assert_eq!(unsafe { libc::tcflow(terminal.as_raw_fd(), action) }, 0);
+}
+
+/// Sets how many descriptors this process may have, as far as it may.
+pub fn limit_descriptors(count: u64) {
+    // SAFETY: all zeroes is a valid rlimit.
+    let mut limit: libc::rlimit = unsafe { zeroed() };
+    // SAFETY: limit outlives the call.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    limit.rlim_cur = limit.rlim_max.min(count as libc::rlim_t);
+    // SAFETY: limit is initialised.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+}
+
+/// Sets a limit of another process, and gives what it was.
+#[cfg(target_os = "linux")]
+pub fn limit_process(pid: i32, resource: libc::__rlimit_resource_t, value: u64) -> u64 {
+    // SAFETY: all zeroes is a valid rlimit.
+    let mut limit: libc::rlimit = unsafe { zeroed() };
+    // SAFETY: limit outlives the call; null says that there is no new one.
+    let result = unsafe { libc::prlimit(pid, resource, std::ptr::null(), &mut limit) };
+    assert_eq!(result, 0);
+    let before = limit.rlim_cur;
+    limit.rlim_cur = value;
+    // SAFETY: limit is initialised; null says that the old one is not wanted.
+    let result = unsafe { libc::prlimit(pid, resource, &limit, null_mut()) };
+    assert_eq!(result, 0);
+    before
+}
+
+/// Makes this process the leader of a session of its own.
+pub fn new_session() {
+    // SAFETY: setsid touches no memory.
+    unsafe { libc::setsid() };
 }
 
 /// Makes every fork of the command, once it runs, fail with EAGAIN.

@@ -519,13 +519,22 @@ pub fn passed_over(need: &str) {
     );
 }
 
-/// A port that is free now.
+/// A port that nobody listens on. It is below those that systems give out for port 0 and to clients, since
+/// another test may be given one of these at any moment; and nothing is bound to find out, since a child that is
+/// just being forked would keep it.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| {
+        let hosts = ["127.0.0.1", "::1"];
+        hosts
+            .iter()
+            .all(|host| TcpStream::connect((*host, *port)).is_err())
+    };
+    let candidate = || {
+        let number = std::process::id() * 16 + NEXT.fetch_add(1, Ordering::SeqCst);
+        10000 + (number % 20000) as u16
+    };
+    std::iter::repeat_with(candidate).find(is_free).unwrap()
 }
 
 fn pair(text: &str, separator: char) -> (u64, i32) {

@@ -51,13 +51,13 @@ pub fn run() {
         // Cannot start while the file `bad` is there.
         "picky" if path("bad").exists() => kernel::exit(3),
         "picky" => serve("serve", &generation, parent, reader),
-        "plain" | "serve" | "linger" => serve(role, &generation, parent, reader),
+        "plain" | "serve" | "linger" | "orphan" => serve(role, &generation, parent, reader),
         _ => panic!("no such role: {role}"),
     }
 }
 
 /// Answers on every stream socket. "serve" ends on the first signal, "linger" when the file `leave` is there
-/// after it; "plain" catches nothing.
+/// after it; "plain" catches nothing; "orphan" outlives start_server, but not the test's folder.
 fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> ! {
     let listeners: Vec<i32> = ports()
         .into_iter()
@@ -69,7 +69,7 @@ fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> 
     let signalled = std::os::fd::AsRawFd::as_raw_fd(&signals);
     let mut leaving = false;
     // An orphan is what a failed test leaves behind. One that was born an orphan sees it by its folder.
-    while kernel::parent() == parent && path("notes").exists() {
+    while (role == "orphan" || kernel::parent() == parent) && path("notes").exists() {
         let mut wanted = vec![signalled];
         if !leaving {
             wanted.extend(&listeners);
@@ -83,7 +83,7 @@ fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> 
                 signals.read_exact(&mut signal).unwrap();
                 note(&format!("signal {generation} {}", signal[0]));
                 match role {
-                    "serve" => kernel::exit(0),
+                    "serve" | "orphan" => kernel::exit(0),
                     "linger" => leaving = true,
                     _ => {}
                 }
