@@ -6,7 +6,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{ErrorKind::DirectoryNotEmpty, Read, Write};
+use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -99,7 +100,11 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // A worker that has just begun may write into it meanwhile.
-        while fs::remove_dir_all(&self.0).is_err_and(|error| error.kind() == DirectoryNotEmpty) {}
+        // What it renames meanwhile is not found.
+        while self.0.exists()
+            && fs::remove_dir_all(&self.0)
+                .is_err_and(|error| [DirectoryNotEmpty, NotFound].contains(&error.kind()))
+        {}
     }
 }
 
