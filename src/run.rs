@@ -64,6 +64,7 @@ pub fn run(options: Options) -> Result<(), String> {
         Some(sink) => sink.redirect(environment.render(&[]), now, &mut log),
         None => Ok(None),
     };
+    log.retarget();
     let log_command = log_command
         .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
     if let Some(caller) = caller {
@@ -183,6 +184,11 @@ impl Daemon {
             self.log.tell(&format!("cannot poll: {}", reason(&error)));
             // Without descriptors to look at there is little left to fail, and this must not spin.
             let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
+            // Nothing was looked at, so everything may have happened.
+            return Woken {
+                by_signal: true,
+                by_report: false,
+            };
         }
         Woken {
             by_signal: interests[0].happened(),
@@ -317,8 +323,12 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
     Ok(())
 }
 
-/// The workers in a status file, which no start_server keeps now if there is one.
+/// The workers in a status file that a start_server has left behind.
 fn left_over_workers(options: &Options) -> Vec<Pid> {
+    // Only the lock on a pid file, which was looked at before, tells that their start_server is gone.
+    if options.pid_file.is_none() {
+        return Vec::new();
+    }
     let workers = options.status_file.as_deref().map(status::read);
     let workers = workers.and_then(Result::ok).unwrap_or_default();
     workers.into_iter().map(|(_, pid)| pid).collect()

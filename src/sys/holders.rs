@@ -33,6 +33,10 @@ pub fn of_port(address: &SocketAddr, stream: bool) -> Vec<Holder> {
 
 /// Who listens on the Unix socket at a path, if it was bound by that name.
 pub fn of_path(path: &Path) -> Vec<Holder> {
+    // Any process in any folder may have bound a socket of this relative name.
+    if path.is_relative() {
+        return Vec::new();
+    }
     // Columns: number, references, protocol, flags, type, state, inode, path.
     of_inodes(&inodes("unix", 6, |columns| {
         columns.get(7).is_some_and(|found| Path::new(found) == path)
