@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,8 @@ struct Listener {
     socket: OwnedFd,
     /// Its number in the worker.
     number: RawFd,
+    /// The length of its queue, if it has one.
+    backlog: Option<i32>,
 }
 
 /// Binds every port and path. The error is one line, which tells `left_over` workers, those of a start_server
@@ -70,6 +72,7 @@ pub fn bind(
                 name: port.name.clone().into(),
                 socket,
                 number,
+                backlog: queue,
             },
         ))
     };
@@ -97,6 +100,7 @@ pub fn bind(
             name: path.clone().into(),
             socket,
             number,
+            backlog: Some(backlog),
         });
     }
 
@@ -143,6 +147,30 @@ impl Listeners {
             number: listener.number,
         })
         .collect()
+    }
+
+    /// Listens again where a worker has shut the shared socket down, as some do to wake their threads at their
+    /// end; `say` is told. Linux lets a Unix socket be shut down without a trace, and for ever.
+    pub fn listen_again(&self, mut say: impl FnMut(&str)) {
+        for listener in &self.listeners {
+            let Some(backlog) = listener.backlog else {
+                continue;
+            };
+            let socket = listener.socket.as_fd();
+            if socket::listens(socket) {
+                continue;
+            }
+            let name = listener.name.to_string_lossy();
+            match socket::listen(socket, backlog) {
+                Ok(()) => say(&format!(
+                    "listening again on {name}, which a worker had shut down"
+                )),
+                Err(error) => say(&format!(
+                    "cannot listen again on {name}, which a worker has shut down: {}",
+                    sys::reason(&error)
+                )),
+            }
+        }
     }
 }
 

@@ -8,10 +8,12 @@ use crate::sys::process::{self, Handover, Program};
 use crate::sys::{self, fd, poll};
 use crate::worker::{Pid, WaitStatus};
 use std::ffi::{CString, OsStr};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 /// Our lines, until they can be written.
@@ -183,16 +185,14 @@ impl Sink {
     /// Opens the file or makes the pipe. The error is one line.
     pub fn open(target: &LogTarget) -> Result<Sink, String> {
         match target {
-            LogTarget::File(path) => {
-                match OpenOptions::new().append(true).create(true).open(path) {
-                    Ok(file) => Ok(Sink::File(file)),
-                    Err(error) => Err(format!(
-                        "--log-file={}: {}",
-                        path.display(),
-                        sys::reason(&error)
-                    )),
-                }
-            }
+            LogTarget::File(path) => match open(path) {
+                Ok(file) => Ok(Sink::File(file)),
+                Err(error) => Err(format!(
+                    "--log-file={}: {}",
+                    path.display(),
+                    sys::reason(&error)
+                )),
+            },
             LogTarget::Command(line) => match LogCommand::new(line) {
                 Ok((command, writer)) => Ok(Sink::Command(command, writer)),
                 Err(error) => Err(format!(
@@ -221,6 +221,17 @@ impl Sink {
             }
         }
     }
+}
+
+/// Opens a log to be appended to, without waiting for anybody.
+fn open(path: &Path) -> io::Result<File> {
+    // A FIFO that nobody reads holds up whoever opens it to write: for that moment the reader is us. From then
+    // on a write without a reader is an error, as anywhere.
+    let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let mut reading = OpenOptions::new();
+    reading.read(true).custom_flags(libc::O_NONBLOCK);
+    let _reader = is_fifo.then(|| reading.open(path)).transpose()?;
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 impl LogCommand {

@@ -83,9 +83,10 @@ pub fn run(options: Options) -> Result<(), String> {
         signals,
         now,
         complaints: Vec::new(),
+        can_poll: true,
         finished: false,
         status,
-        _listeners: listeners,
+        listeners,
         _pid_file: pid_file,
     };
     daemon.read_environment();
@@ -114,9 +115,11 @@ struct Daemon {
     now: Time,
     /// What was wrong at the last look and was said then: it is said again only after it was right once.
     complaints: Vec<String>,
+    /// False after a poll that failed: it is said once.
+    can_poll: bool,
     finished: bool,
     status: Option<StatusFile>,
-    _listeners: Listeners,
+    listeners: Listeners,
     _pid_file: Option<PidFile>,
 }
 
@@ -145,6 +148,9 @@ impl Daemon {
             .take_if(|forked| woken.by_report || is_dead(forked))
         {
             self.started(forked);
+        }
+        if !dead.is_empty() {
+            self.listeners.listen_again(|line| self.log.tell(line));
         }
         for (pid, status) in dead {
             self.exited(pid, status);
@@ -180,8 +186,12 @@ impl Daemon {
             interests.push(Interest::writable(stderr.as_fd()));
         }
         let patience = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
-        if let Err(error) = poll::wait(&mut interests, patience) {
-            self.log.tell(&format!("cannot poll: {}", reason(&error)));
+        let polled = poll::wait(&mut interests, patience);
+        let could_poll = std::mem::replace(&mut self.can_poll, polled.is_ok());
+        if let Err(error) = polled {
+            if could_poll {
+                self.log.tell(&format!("cannot poll: {}", reason(&error)));
+            }
             // Without descriptors to look at there is little left to fail, and this must not spin.
             let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
             // Nothing was looked at, so everything may have happened.

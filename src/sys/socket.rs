@@ -125,10 +125,29 @@ fn bind<T>(socket: BorrowedFd, address: &T, length: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
+/// Makes a bound socket listen.
+pub fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: listen touches no memory.
     check(unsafe { libc::listen(socket.as_raw_fd() as RawFd, backlog) })?;
     Ok(())
+}
+
+/// Whether a socket listens: one that was shut down does not.
+pub fn listens(socket: BorrowedFd) -> bool {
+    let mut listens: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: listens is an int of that length, and both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut listens).cast(),
+            &mut length,
+        )
+    };
+    // Every system has the option; one that had not would tell of every socket that it listens.
+    result == -1 || listens != 0
 }
 
 /// The address and how many bytes of it count. The path must leave room for a NUL, as unix(7) advises.
