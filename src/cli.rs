@@ -3,7 +3,7 @@
 //! lexopt cannot be asked to read `-port`, `--PORT` or `--po`, so the words are taken apart here.
 
 use crate::endpoint::Endpoint;
-use crate::policy::{parse_whole, Policy};
+use crate::policy::{parse_whole, Policy, Readiness};
 use crate::signal::Signal;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -25,6 +25,10 @@ pub enum Command {
         pid_file: PathBuf,
         patience: Patience,
     },
+    Status {
+        pid_file: PathBuf,
+        status_file: Option<PathBuf>,
+    },
     Run(Box<Options>),
 }
 
@@ -36,8 +40,12 @@ pub type Patience = Option<Duration>;
 pub struct Options {
     pub ports: Vec<Endpoint>,
     pub paths: Vec<PathBuf>,
+    /// The mode of the files at `paths`.
+    pub path_mode: u32,
     /// `None` is the system's SOMAXCONN.
     pub backlog: Option<i32>,
+    /// Describe the sockets as systemd does, too.
+    pub listen_fds: bool,
     pub dir: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
     pub status_file: Option<PathBuf>,
@@ -83,7 +91,19 @@ const PERLS: &[(&str, Takes)] = &[
 ];
 
 /// The names only we have: to be given in full, so that no abbreviation in an old script changes its meaning.
-const OURS: &[(&str, Takes)] = &[("timeout", Takes::Number)];
+const OURS: &[(&str, Takes)] = &[
+    ("ready", Takes::Text),
+    ("start-timeout", Takes::Number),
+    ("max-start-failures", Takes::Number),
+    ("kill-timeout", Takes::Number),
+    ("path-mode", Takes::Text),
+    ("listen-fds", Takes::Nothing),
+    ("status", Takes::Nothing),
+    ("timeout", Takes::Number),
+];
+
+/// The default of `--start-timeout`, in seconds.
+const START_TIMEOUT: u32 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Takes {
@@ -96,35 +116,38 @@ pub const HELP: &str = "\
 Usage: start_server [options] -- server-prog server-arg1 server-arg2 ...
        start_server --restart --pid-file=FILE --status-file=FILE
        start_server --stop --pid-file=FILE
-
-Binds listening sockets once and runs the server under them. On HUP it starts a
-new one and, if and only if that comes up, tells the old one to finish.
-
-  --port=[HOST:][u]PORT[=FD]  listen on a TCP port, with u on a UDP one; an
-                              IPv6 host stands in []; repeatable
+       start_server --status --pid-file=FILE [--status-file=FILE]
+Runs a server under sockets bound once. On HUP it starts a new one and, if and
+only if that comes up, tells the old one to finish.
+  --port=[HOST:][u]PORT[=FD]  listen on a TCP port, with u on UDP; repeatable
   --path=PATH                 listen on a Unix socket; repeatable
+  --path-mode=MODE            the mode of the files of all --path (0777)
   --backlog=N                 length of the listen queue (SOMAXCONN)
+  --listen-fds                describe the sockets as systemd does, too
   --dir=DIR                   working directory of the server
   --interval=SECONDS          how long a new server must live to count as up (1)
+  --ready=interval|notify|fd=N  or that it says so: by sd_notify(3), on a pipe
+  --start-timeout=SECONDS     how long that may take (60; 0: for ever)
+  --max-start-failures=N      give a restart up after N failed starts (0: never)
   --signal-on-hup=SIGNAL      what tells old servers to finish after HUP (TERM)
   --signal-on-term=SIGNAL     what tells all servers to finish after TERM (TERM)
   --kill-old-delay=SECONDS    let new and old serve side by side this long (0; 5
                               with --enable-auto-restart)
+  --kill-timeout=SECONDS      kill what takes longer to finish (0: never)
   --enable-auto-restart       restart the server by time
   --auto-restart-interval=SECONDS  how often (360)
   --pid-file=FILE             hold the pid of start_server in FILE, locked
   --status-file=FILE          hold a line GENERATION:PID for each server in FILE
-  --envdir=DIR                take environment variables from the files in DIR,
-                              anew for each server
+  --envdir=DIR                environment variables: the files in DIR
   --log-file=FILE             append standard output and standard error to FILE
   --log-file='| COMMAND'      ... or pipe them into COMMAND
   --daemonize                 go into the background; needs --log-file
-  --restart                   have the start_server of --pid-file restart its
-                              server; wait until the old one is gone
-  --stop                      have the start_server of --pid-file end; wait
+  --restart                   restart the server of --pid-file; wait until the
+                              old one is gone (exit status 3: given up)
+  --stop                      end the start_server of --pid-file; wait
   --timeout=SECONDS           wait no longer (0: for ever); exit status 2
+  --status                    tell about the start_server of --pid-file
   --help, --version           print this, or the version
-
 See start_server(1).
 ";
 
@@ -154,6 +177,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         let pid_file = pid_file.ok_or("--stop needs --pid-file")?;
         return Ok(Command::Stop { pid_file, patience });
     }
+    if given.has("status") {
+        let pid_file = pid_file.ok_or("--status needs --pid-file")?;
+        return Ok(Command::Status {
+            pid_file,
+            status_file,
+        });
+    }
     if given.has("timeout") {
         return Err("--timeout goes with --restart or --stop".to_string());
     }
@@ -166,10 +196,18 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         return Err("--daemonize needs --log-file".to_string());
     }
     let interval = given.number("interval")?.unwrap_or(1);
+    let readiness = given.readiness()?;
+    let start_timeout = given.number("start-timeout")?;
+    if start_timeout.is_some() && !readiness.is_told() {
+        return Err("--start-timeout goes with --ready=notify or --ready=fd=N".to_string());
+    }
+    let start_timeout = start_timeout.unwrap_or(START_TIMEOUT);
     Ok(Command::Run(Box::new(Options {
         ports: given.ports()?,
         paths: given.paths()?,
+        path_mode: given.path_mode()?,
         backlog: given.backlog()?,
+        listen_fds: given.has("listen-fds"),
         dir: given.dir()?,
         pid_file,
         status_file,
@@ -181,6 +219,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
             signal_on_term: given.signal("signal-on-term")?.unwrap_or(Signal::TERM),
             kill_old_delay: Duration::ZERO,
             auto_restart: None,
+            readiness,
+            start_timeout: (start_timeout != 0).then(|| seconds(start_timeout)),
+            max_start_failures: given.number("max-start-failures")?.unwrap_or(0),
+            kill_timeout: None,
         },
         variables: given.variables()?,
         program,
@@ -192,7 +234,7 @@ struct Given(Vec<(&'static str, OsString)>);
 
 /// The options, and what is neither an option nor an option's value: the worker's program with its arguments.
 fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<OsString>), String> {
-    let mut words = words.into_iter();
+    let mut words = words.into_iter().peekable();
     let mut given = Vec::new();
     let mut free = Vec::new();
     while let Some(word) = words.next() {
@@ -214,7 +256,16 @@ fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<O
         let attached = halves
             .next()
             .map(|value| OsStr::from_bytes(value).to_os_string());
-        let (name, takes) = find(&typed)?;
+        let (mut name, mut takes) = find(&typed)?;
+        let mut value_follows = || {
+            words
+                .peek()
+                .is_some_and(|next| !next.as_bytes().starts_with(b"-"))
+        };
+        if name == "status" && (attached.is_some() || value_follows()) {
+            // With a value it is what it is to Perl's start_server: an abbreviation.
+            (name, takes) = ("status-file", Takes::Text);
+        }
         let value = match (takes, attached) {
             (Takes::Nothing, None) => OsString::new(),
             (Takes::Nothing, Some(value)) => {
@@ -311,6 +362,50 @@ impl Given {
         }
     }
 
+    fn readiness(&self) -> Result<Readiness, String> {
+        let Some(value) = self.last("ready") else {
+            return Ok(Readiness::Interval);
+        };
+        match value.as_bytes() {
+            b"interval" => return Ok(Readiness::Interval),
+            b"notify" => return Ok(Readiness::Notify),
+            _ => {}
+        }
+        let text = value.to_string_lossy();
+        let number = text
+            .strip_prefix("fd=")
+            .and_then(|number| number.parse().ok());
+        let number =
+            number.ok_or_else(|| refuse("ready", value, "not interval, notify or fd=N"))?;
+        // Descriptors 0 to 2 are the standard streams of the worker.
+        if !(3..=i32::MAX).contains(&number) {
+            return Err(refuse("ready", value, "the descriptor must be 3 or more"));
+        }
+        if self
+            .ports()?
+            .iter()
+            .any(|port| port.descriptor == Some(number))
+        {
+            return Err(refuse(
+                "ready",
+                value,
+                "a --port claims that descriptor too",
+            ));
+        }
+        Ok(Readiness::Descriptor(number))
+    }
+
+    fn path_mode(&self) -> Result<u32, String> {
+        let Some(value) = self.last("path-mode") else {
+            return Ok(0o777);
+        };
+        let text = value.to_string_lossy();
+        let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        let mode = u32::from_str_radix(&text, 8).ok();
+        mode.filter(|&mode| is_octal && mode <= 0o777)
+            .ok_or_else(|| refuse("path-mode", value, "not an octal mode from 0 to 0777"))
+    }
+
     fn signal(&self, name: &'static str) -> Result<Option<Signal>, String> {
         let Some(value) = self.text(name) else {
             return Ok(None);
@@ -368,6 +463,7 @@ impl Given {
         for (option, variable) in [
             ("kill-old-delay", "KILL_OLD_DELAY"),
             ("auto-restart-interval", "AUTO_RESTART_INTERVAL"),
+            ("kill-timeout", "KILL_TIMEOUT"),
         ] {
             if let Some(number) = self.number(option)? {
                 variables.push((variable, number.to_string().into()));
@@ -447,6 +543,46 @@ mod tests {
     }
 
     #[test]
+    fn status_with_a_value_is_perls_abbreviation_and_alone_it_is_ours() {
+        for line in [&["--status=s", "prog"][..], &["--status", "s", "prog"]] {
+            assert_eq!(run(line).status_file, Some("s".into()));
+        }
+        let line = ["--pid-file=p", "--status"];
+        assert!(matches!(
+            read(&line),
+            Ok(Command::Status {
+                status_file: None,
+                ..
+            })
+        ));
+        let line = ["--status", "--pid-file=p", "--stat=s"];
+        assert!(matches!(
+            read(&line),
+            Ok(Command::Status {
+                status_file: Some(_),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn readiness_is_read_with_its_deadline() {
+        let policy = |line: &[&str]| run(line).policy;
+        let sixty = Some(Duration::from_secs(60));
+        assert_eq!(policy(&["prog"]).readiness, Readiness::Interval);
+        let notify = policy(&["--ready=notify", "prog"]);
+        assert_eq!(
+            (notify.readiness, notify.start_timeout),
+            (Readiness::Notify, sixty)
+        );
+        let descriptor = policy(&["--ready", "fd=7", "--start-timeout=0", "prog"]);
+        assert_eq!(
+            (descriptor.readiness, descriptor.start_timeout),
+            (Readiness::Descriptor(7), None)
+        );
+    }
+
+    #[test]
     fn options_may_follow_the_program_until_two_dashes() {
         assert_eq!(
             run(&["prog", "--interval=3", "arg"]).program,
@@ -507,7 +643,7 @@ mod tests {
 
     #[test]
     fn refusals_name_option_value_and_reason() {
-        let table: [(&[&str], &str); 23] = [
+        let table: [(&[&str], &str); 33] = [
             (&[], "server program not specified"),
             (&["--port=80"], "server program not specified"),
             (&["--port"], "--port needs a value"),
@@ -561,6 +697,28 @@ mod tests {
             ),
             (&["--stop"], "--stop needs --pid-file"),
             (&["--timeout=3", "prog"], "--timeout goes with"),
+            (&["--status"], "--status needs --pid-file"),
+            (&["--ready=soon", "prog"], "--ready=soon: not interval"),
+            (&["--ready=fd=x", "prog"], "--ready=fd=x: not interval"),
+            (&["--ready=fd=2", "prog"], "--ready=fd=2: the descriptor"),
+            (
+                &["--ready=fd=9", "--port=80=9", "prog"],
+                "--ready=fd=9: a --port claims",
+            ),
+            (&["--start-timeout=3", "prog"], "--start-timeout goes with"),
+            (&["--path-mode=", "prog"], "--path-mode needs a value"),
+            (
+                &["--path-mode=0888", "prog"],
+                "--path-mode=0888: not an octal",
+            ),
+            (
+                &["--path-mode=1777", "prog"],
+                "--path-mode=1777: not an octal",
+            ),
+            (
+                &["--path-mode", "+7", "prog"],
+                "--path-mode=+7: not an octal",
+            ),
         ];
         for (line, message) in table {
             let error = read(line).unwrap_err();
@@ -582,9 +740,29 @@ mod tests {
 
     #[test]
     fn a_million_nasty_lines() {
-        const WORDS: [&str; 18] = [
-            "", "-", "--", "=", " ", "port", "P", "path", "interval", "restart", "pid-file",
-            "log-file", "1", "|", "\n", "é", "timeout", "x",
+        const WORDS: [&str; 22] = [
+            "",
+            "-",
+            "--",
+            "=",
+            " ",
+            "port",
+            "P",
+            "path",
+            "interval",
+            "restart",
+            "pid-file",
+            "log-file",
+            "1",
+            "|",
+            "\n",
+            "é",
+            "timeout",
+            "x",
+            "ready",
+            "fd=",
+            "status",
+            "path-mode",
         ];
         crate::nasty::million(&WORDS, |text| {
             if let Err(message) = read(&text.split(' ').collect::<Vec<_>>()) {

@@ -1,42 +1,75 @@
-//! `--restart` and `--stop`: the other side of the pid and status files.
+//! `--restart`, `--stop` and `--status`: the other side of the pid and status files.
+//!
+//! The files are looked at ten times a second. To be woken by a change would take inotify on Linux and kqueue
+//! elsewhere, and neither tells of a lock that was let go; a look costs two system calls, and a restart is
+//! waited for once a deploy.
 
 use crate::cli::Patience;
-use crate::pidfile::Held;
+use crate::pidfile::{Absent, Held};
 use crate::signal::Signal;
-use crate::status;
+use crate::status::{self, Seen};
 use crate::sys::{self, clock, poll, process};
-use crate::worker::Generation;
-use std::io::{self, Write};
+use crate::worker::{Generation, Pid};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// Why a control command did not end well.
+/// Why a control command did not end well: one line each.
 pub enum Failure {
-    /// Wrong use, or no start_server that runs: one line.
+    /// Wrong use, or no start_server that runs.
     Refused(String),
-    /// It took longer than `--timeout` allows: one line.
+    /// It took longer than `--timeout` allows.
     TimedOut(String),
+    /// The restart was given up: the old worker serves on.
+    GivenUp(String),
+    /// There is none to tell the status of.
+    NotRunning(String),
 }
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Has the start_server of `pid_file` restart its worker, and waits until only newer workers are left.
+/// Has the start_server of `pid_file` restart its worker, tells what happens, and waits until only newer
+/// workers are left.
 pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Result<(), Failure> {
-    let held = Held::open(pid_file).map_err(Failure::Refused)?;
-    let newest = generations(status_file).and_then(|generations| {
-        generations
-            .into_iter()
-            .max()
-            .ok_or_else(|| format!("--status-file={}: no worker stands", status_file.display()))
-    });
-    let newest = newest.map_err(Failure::Refused)?;
+    let held = hold(pid_file)?;
+    let before = look(status_file).map_err(Failure::Refused)?;
+    let Some(newest) = newest(&before) else {
+        return Err(Failure::Refused(format!(
+            "--status-file={}: no worker stands",
+            status_file.display()
+        )));
+    };
     send(&held, Signal::HUP)?;
+    let mut progress = Progress::new();
     let restarted = wait_until(patience, || {
         // While it is being replaced it may be missing for a moment on some file systems.
-        let generations = generations(status_file).unwrap_or_default();
-        if !generations.is_empty() && generations.iter().all(|&generation| generation > newest) {
-            return Some(Ok(()));
+        let seen = look(status_file).unwrap_or_default();
+        let (new, old): (Vec<_>, Vec<_>) = seen
+            .workers
+            .iter()
+            .partition(|(generation, _)| *generation > newest);
+        if let Some((generation, pid)) = new.last() {
+            progress.tell(&match old.len() {
+                0 => format!("generation {generation} (pid {pid}) is up"),
+                1 => format!("generation {generation} (pid {pid}) is up, waiting for 1 old worker"),
+                n => format!(
+                    "generation {generation} (pid {pid}) is up, waiting for {n} old workers"
+                ),
+            });
+            if old.is_empty() {
+                return Some(Ok(()));
+            }
+        } else if let Some(trouble) = seen.trouble.filter(|_| seen.trouble != before.trouble) {
+            let failed = trouble.failed;
+            if trouble.given_up {
+                return Some(Err(Failure::GivenUp(format!(
+                    "generation {failed} failed to start, the restart was given up, generation {newest} serves on"
+                ))));
+            }
+            progress.tell(&format!(
+                "generation {failed} failed to start, trying again"
+            ));
         }
         let gone = || {
             Failure::Refused(format!(
@@ -46,6 +79,7 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
         };
         (!held.is_held()).then(|| Err(gone()))
     });
+    progress.end();
     restarted.unwrap_or_else(|| {
         Err(Failure::TimedOut(
             "the restart is not complete yet".to_string(),
@@ -55,7 +89,7 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
 
 /// Has the start_server of `pid_file` end, and waits for its end.
 pub fn stop(pid_file: &Path, patience: Patience) -> Result<(), Failure> {
-    let held = Held::open(pid_file).map_err(Failure::Refused)?;
+    let held = hold(pid_file)?;
     let line = format!(
         "stop_server (pid:{}) stopping now (pid:{})...\n",
         process::id(),
@@ -68,6 +102,91 @@ pub fn stop(pid_file: &Path, patience: Patience) -> Result<(), Failure> {
     stopped.ok_or_else(|| Failure::TimedOut(format!("process {} has not ended yet", held.pid)))
 }
 
+/// Tells people about the start_server of `pid_file` and, where there is a status file, its workers.
+pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Failure> {
+    let held = Held::open(pid_file).map_err(|absent| match absent {
+        Absent::NotRunning(message) => Failure::NotRunning(message),
+        Absent::Unusable(message) => Failure::Refused(message),
+    })?;
+    let mut text = format!("start_server (pid {}) is running", held.pid);
+    if let Some(since) = held.since().and_then(clock::date) {
+        text += &format!(" since {since}");
+    }
+    text += "\n";
+    let Some(status_file) = status_file else {
+        return Ok(text);
+    };
+    let seen = look(status_file).map_err(Failure::Refused)?;
+    let newest = newest(&seen);
+    text += &match newest {
+        Some(generation) => format!("generation {generation} serves\n"),
+        None => "no worker stands\n".to_string(),
+    };
+    if let Some(trouble) = seen.trouble {
+        let next = if trouble.given_up {
+            "given up"
+        } else {
+            "trying again"
+        };
+        text += &format!("generation {} failed to start, {next}\n", trouble.failed);
+    }
+    for (generation, pid) in &seen.workers {
+        let part = if Some(*generation) == newest {
+            "current"
+        } else {
+            "old"
+        };
+        text += &worker_line(*generation, *pid, part);
+    }
+    Ok(text)
+}
+
+fn worker_line(generation: Generation, pid: Pid, part: &str) -> String {
+    let age = process::age(pid).unwrap_or_else(|| "an unknown time".to_string());
+    format!("worker {pid}: generation {generation}, {part}, up for {age}\n")
+}
+
+/// One line after another; on a terminal each in the place of the one before.
+struct Progress {
+    terminal: bool,
+    line: String,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress {
+            terminal: io::stderr().is_terminal(),
+            line: String::new(),
+        }
+    }
+
+    fn tell(&mut self, line: &str) {
+        if line == self.line {
+            return;
+        }
+        self.line = line.to_string();
+        // To go to the beginning of the line and clear what follows is understood by every terminal in use.
+        let text = match self.terminal {
+            true => format!("\r{line}\x1b[K"),
+            false => format!("{line}\n"),
+        };
+        // The restart does not depend on somebody reading about it.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
+    fn end(&self) {
+        if self.terminal && !self.line.is_empty() {
+            let _ = io::stderr().write_all(b"\n");
+        }
+    }
+}
+
+fn hold(pid_file: &Path) -> Result<Held, Failure> {
+    Held::open(pid_file).map_err(|absent| match absent {
+        Absent::NotRunning(message) | Absent::Unusable(message) => Failure::Refused(message),
+    })
+}
+
 fn send(held: &Held, signal: Signal) -> Result<(), Failure> {
     process::signal(held.pid, signal.number()).map_err(|error| {
         Failure::Refused(format!(
@@ -78,15 +197,16 @@ fn send(held: &Held, signal: Signal) -> Result<(), Failure> {
     })
 }
 
-fn generations(status_file: &Path) -> Result<Vec<Generation>, String> {
-    let workers = status::read(status_file).map_err(|error| {
+fn look(status_file: &Path) -> Result<Seen, String> {
+    status::read(status_file).map_err(|error| {
         let reason = sys::reason(&error);
         format!("--status-file={}: {reason}", status_file.display())
-    })?;
-    Ok(workers
-        .into_iter()
-        .map(|(generation, _)| generation)
-        .collect())
+    })
+}
+
+/// The newest generation that stands.
+fn newest(seen: &Seen) -> Option<Generation> {
+    seen.workers.iter().map(|(generation, _)| *generation).max()
 }
 
 /// Looks until there is an answer. `None`: patience ended first.

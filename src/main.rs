@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `cli` | arguments to a `Command` |
 //! | `run` | the start-up order, and the loop: news to events, actions to system calls |
-//! | `control` | `--restart` and `--stop`: the other side of the pid and status files |
+//! | `control` | `--restart`, `--stop` and `--status`: the other side of the pid and status files |
 //! | `listen` | endpoints and paths to bound sockets |
 //! | `log`, `pidfile`, `status`, `daemon`, `envdir` | a file format or a start-up step each |
 //! | `file` | opening what is regular, removing what is still ours |
@@ -20,6 +20,7 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
 
+use crate::supervisor::Outcome;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
@@ -51,6 +52,10 @@ const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");
 const FAILED: i32 = 1;
 /// `--timeout` ended the wait.
 const TIMED_OUT: i32 = 2;
+/// The restart was given up, and the old worker serves on.
+const GIVEN_UP: i32 = 3;
+/// What `--status` asks for does not run: the status that init scripts use for it.
+const NOT_RUNNING: i32 = 3;
 
 sys::start::entry!(start);
 
@@ -64,7 +69,7 @@ fn start(words: io::Result<Vec<OsString>>) -> i32 {
         )
     });
     match words.and_then(obey) {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err((status, message)) => {
             let line = format!("start_server: {}\n", log::one_line(&message));
             // The status tells it all the same when standard error is gone.
@@ -74,25 +79,39 @@ fn start(words: io::Result<Vec<OsString>>) -> i32 {
     }
 }
 
-fn obey(words: Vec<OsString>) -> Result<(), (i32, String)> {
+fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
     let failed = |message| (FAILED, message);
     let controlled = |failure| match failure {
         control::Failure::Refused(message) => (FAILED, message),
         control::Failure::TimedOut(message) => (TIMED_OUT, message),
+        control::Failure::GivenUp(message) => (GIVEN_UP, message),
+        control::Failure::NotRunning(message) => (NOT_RUNNING, message),
     };
     match cli::parse(words).map_err(failed)? {
-        cli::Command::Help => print(cli::HELP).map_err(failed),
-        cli::Command::Version => print(VERSION).map_err(failed),
+        cli::Command::Help => print(cli::HELP).map_err(failed)?,
+        cli::Command::Version => print(VERSION).map_err(failed)?,
         cli::Command::Restart {
             pid_file,
             status_file,
             patience,
-        } => control::restart(&pid_file, &status_file, patience).map_err(controlled),
+        } => control::restart(&pid_file, &status_file, patience).map_err(controlled)?,
         cli::Command::Stop { pid_file, patience } => {
-            control::stop(&pid_file, patience).map_err(controlled)
+            control::stop(&pid_file, patience).map_err(controlled)?;
         }
-        cli::Command::Run(options) => run::run(*options).map_err(failed),
+        cli::Command::Status {
+            pid_file,
+            status_file,
+        } => {
+            let text = control::status(&pid_file, status_file.as_deref()).map_err(controlled)?;
+            print(&text).map_err(failed)?;
+        }
+        cli::Command::Run(options) => match run::run(*options).map_err(failed)? {
+            Outcome::Told => {}
+            // The log has told why.
+            Outcome::GivenUp => return Ok(FAILED),
+        },
     }
+    Ok(0)
 }
 
 fn print(text: &str) -> Result<(), String> {

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Our locked pid file.
 pub struct PidFile {
@@ -72,6 +73,13 @@ pub fn refuse_if_held(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Why there is no such start_server: one line each.
+pub enum Absent {
+    NotRunning(String),
+    /// The file does not tell.
+    Unusable(String),
+}
+
 /// The pid file of a start_server that is running, seen from outside.
 pub struct Held {
     pub pid: Pid,
@@ -79,25 +87,33 @@ pub struct Held {
 }
 
 impl Held {
-    /// Reads the file and makes sure that its process holds the lock. The error is one line.
-    pub fn open(path: &Path) -> Result<Held, String> {
+    /// Reads the file and makes sure that its process holds the lock.
+    pub fn open(path: &Path) -> Result<Held, Absent> {
         let file = open_regular(path, OpenOptions::new().read(true));
-        let file = file.map_err(|error| refuse(path, &error))?;
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Absent::NotRunning(refuse(path, &error)),
+            _ => Absent::Unusable(refuse(path, &error)),
+        })?;
         let mut text = Vec::new();
         // A pid file is short; of anything else the beginning is enough to refuse it.
         (&file)
             .take(64)
             .read_to_end(&mut text)
-            .map_err(|error| refuse(path, &error))?;
+            .map_err(|error| Absent::Unusable(refuse(path, &error)))?;
+        let path = path.display();
         let pid = parse(&text)
-            .ok_or_else(|| format!("--pid-file={}: there is no pid in it", path.display()))?;
+            .ok_or_else(|| Absent::Unusable(format!("--pid-file={path}: there is no pid in it")))?;
         match is_held(&file) {
             true => Ok(Held { pid, file }),
-            false => Err(format!(
-                "--pid-file={}: process {pid} does not hold it: start_server is not running",
-                path.display()
-            )),
+            false => Err(Absent::NotRunning(format!(
+                "--pid-file={path}: process {pid} does not hold it: start_server is not running",
+            ))),
         }
+    }
+
+    /// When the pid was written: when it started.
+    pub fn since(&self) -> Option<SystemTime> {
+        self.file.metadata().and_then(|file| file.modified()).ok()
     }
 
     /// Whether its start_server still lives.

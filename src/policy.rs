@@ -18,6 +18,31 @@ pub struct Policy {
     pub kill_old_delay: Duration,
     /// The age at which a worker is replaced, if ever.
     pub auto_restart: Option<Duration>,
+    pub readiness: Readiness,
+    /// How long a new worker may take to say that it is ready, if not for ever.
+    pub start_timeout: Option<Duration>,
+    /// After so many failed attempts in a row a restart is given up; 0 is never.
+    pub max_start_failures: u32,
+    /// How long a worker may take to finish before it is killed, if not for ever.
+    pub kill_timeout: Option<Duration>,
+}
+
+/// How a new worker is known to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It has lived for the interval.
+    Interval,
+    /// It says so by the protocol of sd_notify(3).
+    Notify,
+    /// It writes a newline to the pipe at this descriptor.
+    Descriptor(i32),
+}
+
+impl Readiness {
+    /// Whether the worker itself says so.
+    pub fn is_told(self) -> bool {
+        self != Readiness::Interval
+    }
 }
 
 /// The default of `--auto-restart-interval`; also what 0 stands for there.
@@ -27,6 +52,11 @@ const AUTO_RESTART_INTERVAL: u32 = 360;
 const AUTO_RESTART_KILL_OLD_DELAY: u32 = 5;
 
 impl Policy {
+    /// Whether the status file tells of failed attempts: not as long as all is as under Perl.
+    pub fn tells_failures(&self) -> bool {
+        self.readiness.is_told() || self.max_start_failures != 0
+    }
+
     /// Applies the steering variables, as `variable` knows them, to `self`, the policy of the options alone.
     ///
     /// A value that is no number of seconds counts as not set; `complain` is told a sentence about it.
@@ -51,6 +81,7 @@ impl Policy {
             variable("ENABLE_AUTO_RESTART").is_some_and(|value| !value.is_empty() && value != "0");
         let kill_old_delay = seconds("KILL_OLD_DELAY");
         let interval = seconds("AUTO_RESTART_INTERVAL").filter(|&seconds| seconds != 0);
+        let kill_timeout = seconds("KILL_TIMEOUT").filter(|&seconds| seconds != 0);
         let default_delay = if enabled {
             AUTO_RESTART_KILL_OLD_DELAY
         } else {
@@ -60,6 +91,7 @@ impl Policy {
             kill_old_delay: Duration::from_secs(kill_old_delay.unwrap_or(default_delay).into()),
             auto_restart: enabled
                 .then(|| Duration::from_secs(interval.unwrap_or(AUTO_RESTART_INTERVAL).into())),
+            kill_timeout: kill_timeout.map(|seconds| Duration::from_secs(seconds.into())),
             ..self.clone()
         }
     }
@@ -90,6 +122,10 @@ mod tests {
             signal_on_term: Signal::TERM,
             kill_old_delay: Duration::ZERO,
             auto_restart: None,
+            readiness: Readiness::Interval,
+            start_timeout: None,
+            max_start_failures: 0,
+            kill_timeout: None,
         };
         let lookup = |name: &str| {
             variables

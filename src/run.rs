@@ -12,7 +12,7 @@ use crate::policy::{Policy, Time};
 use crate::signal::Signal;
 use crate::spawn::Launcher;
 use crate::status::{self, StatusFile};
-use crate::supervisor::{Action, Event, Supervisor};
+use crate::supervisor::{Action, Event, Outcome, Supervisor};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, Access, Forked};
 use crate::sys::signals::{Received, Signals};
@@ -24,8 +24,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// Runs until TERM has ended every worker. The error is one line; nothing of ours is left behind.
-pub fn run(options: Options) -> Result<(), String> {
+/// Runs until TERM has ended every worker, or none could be started. The error is one line; nothing of ours is
+/// left behind.
+pub fn run(options: Options) -> Result<Outcome, String> {
     let mut environment = Environment::new(std::env::vars_os(), &options.variables);
     // What it passes over is said once the log is there.
     environment.refresh(|_| {});
@@ -84,18 +85,21 @@ pub fn run(options: Options) -> Result<(), String> {
         now,
         complaints: Vec::new(),
         can_poll: true,
-        finished: false,
+        finished: None,
         status,
         listeners,
         _pid_file: pid_file,
     };
     daemon.read_environment();
     daemon.perform(actions);
-    while !daemon.finished {
+    let outcome = loop {
+        if let Some(outcome) = daemon.finished {
+            break outcome;
+        }
         daemon.turn();
-    }
+    };
     daemon.log.flush(daemon.now);
-    Ok(())
+    Ok(outcome)
 }
 
 /// The superdaemon at work. In the end the files go in the order of the fields, and the lock on the pid file
@@ -117,7 +121,7 @@ struct Daemon {
     complaints: Vec<String>,
     /// False after a poll that failed: it is said once.
     can_poll: bool,
-    finished: bool,
+    finished: Option<Outcome>,
     status: Option<StatusFile>,
     listeners: Listeners,
     _pid_file: Option<PidFile>,
@@ -265,13 +269,14 @@ impl Daemon {
                     self.tell(answer);
                 }
                 Action::Signal { pid, signal } => self.signal(pid, signal),
-                Action::Publish(workers) => {
+                Action::Publish(news) => {
                     if let Some(status) = &mut self.status {
-                        status.publish(&workers, self.now, &mut self.log);
+                        status.publish(&news, self.now, &mut self.log);
                     }
                 }
                 Action::Say(line) => self.log.say(&line),
-                Action::Finish => self.finished = true,
+                Action::Tell(line) => self.log.tell(&line),
+                Action::Finish(outcome) => self.finished = Some(outcome),
             }
         }
     }
@@ -340,8 +345,8 @@ fn left_over_workers(options: &Options) -> Vec<Pid> {
         return Vec::new();
     }
     let workers = options.status_file.as_deref().map(status::read);
-    let workers = workers.and_then(Result::ok).unwrap_or_default();
-    workers.into_iter().map(|(_, pid)| pid).collect()
+    let seen = workers.and_then(Result::ok).unwrap_or_default();
+    seen.workers.into_iter().map(|(_, pid)| pid).collect()
 }
 
 fn may_enter(dir: &Path) -> io::Result<()> {

@@ -4,7 +4,7 @@ use crate::file::{open_regular, OurFile};
 use crate::log::Log;
 use crate::policy::Time;
 use crate::sys::{fd, process, reason};
-use crate::worker::{Generation, Pid, Worker};
+use crate::worker::{Generation, Pid, Status, Trouble};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -63,9 +63,9 @@ impl StatusFile {
         Ok(status)
     }
 
-    /// Has the file tell of these workers, now or as soon as it can be written.
-    pub fn publish(&mut self, workers: &[Worker], now: Time, log: &mut Log) {
-        self.text = render(workers);
+    /// Has the file tell of this, now or as soon as it can be written.
+    pub fn publish(&mut self, status: &Status, now: Time, log: &mut Log) {
+        self.text = render(status);
         self.write(now, log);
     }
 
@@ -140,58 +140,114 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-fn render(workers: &[Worker]) -> String {
-    workers
-        .iter()
-        .map(|worker| format!("{}:{}\n", worker.generation, worker.pid))
-        .collect()
+/// Lines that begin with a word instead of a generation are passed over by Perl's and Ruby's readers.
+fn render(status: &Status) -> String {
+    let mut text = String::new();
+    for worker in &status.workers {
+        text += &format!("{}:{}\n", worker.generation, worker.pid);
+    }
+    if let Some(trouble) = status.trouble {
+        text += &format!("failed:{}\n", trouble.failed);
+        if trouble.given_up {
+            text += &format!("given-up:{}\n", trouble.failed);
+        }
+    }
+    text
 }
 
-/// The generations and processes that a status file tells of.
-pub fn read(path: &Path) -> io::Result<Vec<(Generation, Pid)>> {
+/// What a status file tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Generation and process of each worker that passed its check.
+    pub workers: Vec<(Generation, Pid)>,
+    pub trouble: Option<Trouble>,
+}
+
+pub fn read(path: &Path) -> io::Result<Seen> {
     let mut text = Vec::new();
     open_regular(path, OpenOptions::new().read(true))?.read_to_end(&mut text)?;
     Ok(parse(&String::from_utf8_lossy(&text)))
 }
 
 /// Lines of another form are passed over.
-fn parse(text: &str) -> Vec<(Generation, Pid)> {
-    let line = |line: &str| {
-        let (generation, pid) = line.split_once(':')?;
-        Some((generation.parse().ok()?, pid.parse().ok()?))
-    };
-    text.lines().filter_map(line).collect()
+fn parse(text: &str) -> Seen {
+    let mut seen = Seen::default();
+    for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
+        match (key, key.parse(), value.parse(), value.parse()) {
+            ("failed", _, Ok(failed), _) => {
+                let given_up = false;
+                seen.trouble = Some(Trouble { failed, given_up });
+            }
+            ("given-up", _, Ok(failed), _) => {
+                let given_up = true;
+                seen.trouble = Some(Trouble { failed, given_up });
+            }
+            (_, Ok(generation), _, Ok(pid)) => seen.workers.push((generation, pid)),
+            _ => {}
+        }
+    }
+    seen
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Part;
+    use crate::worker::{Part, Told, Worker};
 
-    #[test]
-    fn what_is_rendered_reads_back() {
-        let worker = |generation, pid| Worker {
+    fn status(seen: &Seen) -> Status {
+        let worker = |&(generation, pid): &(Generation, Pid)| Worker {
             pid,
             generation,
             part: Part::Old,
+            told: Told::No,
         };
-        let workers = [worker(9, 300), worker(10, 12), worker(11, 4)];
-        assert_eq!(render(&workers), "9:300\n10:12\n11:4\n");
-        assert_eq!(parse(&render(&workers)), [(9, 300), (10, 12), (11, 4)]);
-        assert_eq!(render(&[]), "");
+        Status {
+            workers: seen.workers.iter().map(worker).collect(),
+            trouble: seen.trouble,
+        }
+    }
+
+    #[test]
+    fn what_is_rendered_reads_back() {
+        let trouble = |given_up| {
+            Some(Trouble {
+                failed: 12,
+                given_up,
+            })
+        };
+        let table = [
+            (vec![(9, 300), (10, 12)], None, "9:300\n10:12\n"),
+            (vec![(9, 300)], trouble(false), "9:300\nfailed:12\n"),
+            (
+                vec![(9, 300)],
+                trouble(true),
+                "9:300\nfailed:12\ngiven-up:12\n",
+            ),
+            (vec![], None, ""),
+        ];
+        for (workers, trouble, text) in table {
+            let seen = Seen { workers, trouble };
+            assert_eq!(render(&status(&seen)), text);
+            assert_eq!(parse(text), seen);
+        }
     }
 
     #[test]
     fn other_lines_are_passed_over() {
+        let text = "failed:x\n\n:\n1:\n:2\nx:y\n3:4:5\n7:8\n99999999999999999999:1\n7:-\nkilled:3";
+        let workers = vec![(7, 8)];
         assert_eq!(
-            parse("failed:4\n\n:\n1:\n:2\nx:y\n3:4:5\n7:8\n99999999999999999999:1\n7:-"),
-            [(7, 8)]
+            parse(text),
+            Seen {
+                workers,
+                trouble: None
+            }
         );
     }
 
     #[test]
     fn a_million_nasty_texts() {
-        const WORDS: [&str; 12] = [
+        const WORDS: [&str; 13] = [
             "",
             "\n",
             ":",
@@ -201,21 +257,14 @@ mod tests {
             "+",
             " ",
             "failed",
+            "given-up",
             "18446744073709551615",
             "\0",
             "é",
         ];
         crate::nasty::million(&WORDS, |text| {
-            let found = parse(text);
-            let workers: Vec<_> = found
-                .iter()
-                .map(|&(generation, pid)| Worker {
-                    pid,
-                    generation,
-                    part: Part::Old,
-                })
-                .collect();
-            assert_eq!(parse(&render(&workers)), found, "{text:?}");
+            let seen = parse(text);
+            assert_eq!(parse(&render(&status(&seen))), seen, "{text:?}");
         });
     }
 }

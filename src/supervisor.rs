@@ -6,7 +6,7 @@
 
 use crate::policy::{Policy, Time};
 use crate::signal::Signal;
-use crate::worker::{Generation, Part, Pid, WaitStatus, Worker};
+use crate::worker::{Generation, Part, Pid, Status, Told, Trouble, WaitStatus, Worker};
 use std::time::Duration;
 
 /// The kernel's news, as far as it concerns workers.
@@ -18,6 +18,10 @@ pub enum Event {
     SpawnFailed,
     /// The candidate's program has replaced the fork of ours.
     Executed,
+    /// This worker, or a child of it, says that it serves.
+    Ready(Pid),
+    /// It asks for this much time, from now on, to become ready.
+    Extend(Pid, Duration),
     /// A child was reaped. It need not be a worker: process 1 reaps strangers.
     Exited { pid: Pid, status: WaitStatus },
     /// SIGHUP.
@@ -37,12 +41,22 @@ pub enum Action {
         pid: Pid,
         signal: Signal,
     },
-    /// These are the workers that passed their check, oldest first: write the status file.
-    Publish(Vec<Worker>),
-    /// A line for the log.
+    /// Write the status file.
+    Publish(Status),
+    /// A line for the log that Perl's start_server has too.
     Say(String),
+    /// A line for the log that only we have.
+    Tell(String),
     /// Nobody is left: leave.
-    Finish,
+    Finish(Outcome),
+}
+
+/// Why it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Told,
+    /// No worker could be started.
+    GivenUp,
 }
 
 /// Attempts are at least this far apart even with `--interval=0`, so that a program that cannot start does
@@ -59,6 +73,10 @@ pub struct Supervisor {
     attempted: Time,
     /// A HUP came during a restart: one more follows it, however many came.
     restart_again: bool,
+    /// Failed attempts in a row.
+    failures: u32,
+    /// There, until a worker stands, once an attempt has failed.
+    trouble: Option<Trouble>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +95,8 @@ enum Phase {
         since: Time,
         until: Time,
     },
-    /// TERM: everyone was told to finish.
-    Finishing,
+    /// Everyone was told to finish.
+    Finishing(Outcome),
     Finished,
 }
 
@@ -90,15 +108,18 @@ enum Why {
     Restart,
 }
 
-/// Where an attempt is. `until` ends its interval.
+/// Where an attempt is. A trial ends at `until`, if ever: who had to live to the end of the interval has passed
+/// then; who had to become ready has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// `Spawn` waits for its answer.
     Forking,
     /// Forked, but the program has not replaced the fork yet: however long that takes, it has not started.
-    Executing { until: Time },
-    /// The program runs; it must live to the end of the interval.
-    Proving { until: Time },
+    Executing { until: Option<Time> },
+    /// The program runs.
+    Proving { until: Option<Time> },
+    /// It did not become ready in time and was killed: its death is awaited.
+    Overdue,
     /// It failed. Perl waits out the interval even after an early death; without that, a storm of respawns
     /// would hide the cause.
     Pausing { until: Time },
@@ -114,6 +135,8 @@ impl Supervisor {
             workers: Vec::new(),
             attempted: now,
             restart_again: false,
+            failures: 0,
+            trouble: None,
         };
         supervisor.spawn(Why::Vacancy, now, &mut actions);
         (supervisor, actions)
@@ -129,7 +152,7 @@ impl Supervisor {
                     step: Step::Forking,
                 } = self.phase
                 {
-                    self.pause(why, now + policy.interval);
+                    self.failed(why, now, policy, &mut actions);
                 }
             }
             Event::Executed => {
@@ -144,9 +167,11 @@ impl Supervisor {
                     };
                 }
             }
-            Event::Exited { pid, status } => self.exited(pid, status, now, &mut actions),
+            Event::Ready(pid) => self.ready(pid, now, policy, &mut actions),
+            Event::Extend(pid, time) => self.extend(pid, now + time),
+            Event::Exited { pid, status } => self.exited(pid, status, now, policy, &mut actions),
             Event::Hup => self.hup(now, &mut actions),
-            Event::Finish(received) => self.finish(received, policy, &mut actions),
+            Event::Finish(received) => self.finish(received, now, policy, &mut actions),
             Event::Tick => self.tick(now, policy, &mut actions),
         }
         actions
@@ -154,21 +179,34 @@ impl Supervisor {
 
     /// When `Tick` is wanted at the latest, if no other news comes.
     pub fn deadline(&self, policy: &Policy) -> Option<Time> {
-        match self.phase {
-            Phase::Starting {
-                step: Step::Proving { until } | Step::Pausing { until },
-                ..
-            } => Some(until),
-            Phase::Starting {
-                step: Step::Forking | Step::Executing { .. },
-                ..
-            } => None,
+        let next_step = match self.phase {
+            Phase::Starting { step, .. } => match step {
+                Step::Proving { until } => until,
+                Step::Executing { until } => until.filter(|_| policy.readiness.is_told()),
+                Step::Pausing { until } => Some(until),
+                Step::Forking | Step::Overdue => None,
+            },
             Phase::Delaying { until, .. } => Some(until),
             Phase::Standing { since } => self
                 .next_auto_restart(since, policy)
                 .map(|restart| restart.at),
-            Phase::Finishing | Phase::Finished => None,
-        }
+            Phase::Finishing(_) | Phase::Finished => None,
+        };
+        let kills = self
+            .workers
+            .iter()
+            .filter_map(|worker| kill_at(worker, policy));
+        kills.chain(next_step).min()
+    }
+
+    /// Whether a worker stands and nothing is in progress.
+    pub fn is_standing(&self) -> bool {
+        matches!(self.phase, Phase::Standing { .. })
+    }
+
+    /// Whether everybody was told to finish.
+    pub fn is_finishing(&self) -> bool {
+        matches!(self.phase, Phase::Finishing(_) | Phase::Finished)
     }
 
     fn spawned(&mut self, pid: Pid, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
@@ -183,40 +221,81 @@ impl Supervisor {
             pid,
             generation: self.generation,
             part: Part::Candidate,
+            told: Told::No,
         });
+        let trial = match policy.readiness.is_told() {
+            true => policy.start_timeout,
+            false => Some(policy.interval),
+        };
         self.phase = Phase::Starting {
             why,
             step: Step::Executing {
-                until: now + policy.interval,
+                until: trial.map(|trial| now + trial),
             },
         };
         say(actions, format!("starting new worker {pid}"));
     }
 
-    fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, actions: &mut Vec<Action>) {
+    fn ready(&mut self, pid: Pid, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+        if !policy.readiness.is_told() || !self.is_candidate(pid) {
+            return;
+        }
+        // Its word may be heard before the news that its program runs.
+        if let Phase::Starting {
+            why,
+            step: Step::Executing { .. } | Step::Proving { .. },
+        } = self.phase
+        {
+            self.stand(why, now, policy, actions);
+        }
+    }
+
+    fn extend(&mut self, pid: Pid, to: Time) {
+        let is_candidate = self.is_candidate(pid);
+        if let Phase::Starting {
+            step: Step::Executing { until: Some(until) } | Step::Proving { until: Some(until) },
+            ..
+        } = &mut self.phase
+        {
+            if is_candidate {
+                *until = to.max(*until);
+            }
+        }
+    }
+
+    fn is_candidate(&self, pid: Pid) -> bool {
+        self.workers
+            .iter()
+            .any(|worker| worker.pid == pid && worker.part == Part::Candidate)
+    }
+
+    fn exited(
+        &mut self,
+        pid: Pid,
+        status: WaitStatus,
+        now: Time,
+        policy: &Policy,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) else {
             return;
         };
         let part = self.workers.remove(index).part;
         match self.phase {
-            Phase::Finishing => {
+            Phase::Finishing(outcome) => {
                 say(actions, format!("worker {pid} died, status:{status}"));
                 if part != Part::Candidate {
                     self.publish(actions);
                 }
-                self.finish_if_alone(actions);
+                self.finish_if_alone(outcome, actions);
             }
             Phase::Finished => {}
             Phase::Starting { .. } | Phase::Standing { .. } | Phase::Delaying { .. } => {
                 match part {
                     Part::Candidate => {
                         say(actions, format!("new worker {pid} seems to have failed to start, exit status:{status}"));
-                        if let Phase::Starting {
-                            why,
-                            step: Step::Executing { until } | Step::Proving { until },
-                        } = self.phase
-                        {
-                            self.pause(why, until);
+                        if let Phase::Starting { why, .. } = self.phase {
+                            self.failed(why, now, policy, actions);
                         }
                     }
                     Part::Current => {
@@ -241,6 +320,51 @@ impl Supervisor {
         }
     }
 
+    /// An attempt to start a worker has failed.
+    fn failed(&mut self, why: Why, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+        self.failures += 1;
+        self.trouble = policy.tells_failures().then_some(Trouble {
+            failed: self.generation,
+            given_up: false,
+        });
+        if policy.max_start_failures == self.failures {
+            return self.give_up(now, policy, actions);
+        }
+        if self.trouble.is_some() {
+            self.publish(actions);
+        }
+        self.pause(why, self.attempted + policy.interval);
+    }
+
+    /// The newest worker that was not told to finish is the current one again; without one it is all over.
+    fn give_up(&mut self, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+        let failures = std::mem::take(&mut self.failures);
+        let serving = self.workers.iter_mut().rev();
+        let Some(heir) = serving
+            .filter(|worker| worker.told == Told::No)
+            .find(|worker| worker.part == Part::Old)
+        else {
+            tell(
+                actions,
+                format!("giving up after {failures} failed starts, no worker is left to serve"),
+            );
+            self.phase = Phase::Finishing(Outcome::GivenUp);
+            return self.finish_if_alone(Outcome::GivenUp, actions);
+        };
+        heir.part = Part::Current;
+        let generation = heir.generation;
+        tell(
+            actions,
+            format!("giving up the restart after {failures} failed starts, generation {generation} serves on"),
+        );
+        // The outcome is that of the restart that follows, if one does.
+        if let Some(trouble) = &mut self.trouble {
+            trouble.given_up = !self.restart_again;
+        }
+        self.publish(actions);
+        self.settle(now, now, policy, actions);
+    }
+
     fn hup(&mut self, now: Time, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::Standing { .. } => {
@@ -248,7 +372,7 @@ impl Supervisor {
                 self.restart(now, actions);
             }
             Phase::Starting { .. } | Phase::Delaying { .. } => self.restart_again = true,
-            Phase::Finishing | Phase::Finished => {}
+            Phase::Finishing(_) | Phase::Finished => {}
         }
     }
 
@@ -256,6 +380,10 @@ impl Supervisor {
         self.restart_again = false;
         for worker in &mut self.workers {
             worker.part = Part::Old;
+        }
+        if let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.given_up) {
+            trouble.given_up = false;
+            self.publish(actions);
         }
         self.begin(Why::Restart, now, actions);
     }
@@ -269,11 +397,15 @@ impl Supervisor {
         }
     }
 
-    fn finish(&mut self, received: Signal, policy: &Policy, actions: &mut Vec<Action>) {
-        if self.phase == Phase::Finished {
-            return;
-        }
-        self.phase = Phase::Finishing;
+    fn finish(&mut self, received: Signal, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+        let outcome = match self.phase {
+            Phase::Finished => return,
+            Phase::Finishing(outcome) => outcome,
+            Phase::Starting { .. } | Phase::Standing { .. } | Phase::Delaying { .. } => {
+                Outcome::Told
+            }
+        };
+        self.phase = Phase::Finishing(outcome);
         let signal = if received == Signal::INT {
             Signal::TERM
         } else {
@@ -287,19 +419,20 @@ impl Supervisor {
                 join(&everyone)
             ),
         );
-        tell(actions, &everyone, signal);
-        self.finish_if_alone(actions);
+        self.tell_to_finish(|_| true, signal, now, actions);
+        self.finish_if_alone(outcome, actions);
     }
 
-    fn finish_if_alone(&mut self, actions: &mut Vec<Action>) {
+    fn finish_if_alone(&mut self, outcome: Outcome, actions: &mut Vec<Action>) {
         if self.workers.is_empty() {
             self.phase = Phase::Finished;
             say(actions, "exiting".to_string());
-            actions.push(Action::Finish);
+            actions.push(Action::Finish(outcome));
         }
     }
 
     fn tick(&mut self, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+        self.kill_who_did_not_finish(now, policy, actions);
         match self.phase {
             Phase::Starting {
                 why,
@@ -307,19 +440,53 @@ impl Supervisor {
             } if until <= now => self.spawn(why, now, actions),
             Phase::Starting {
                 why,
-                step: Step::Proving { until },
-            } if until <= now => {
-                self.stand(why, now, policy, actions);
-            }
+                step: Step::Executing { until: Some(until) } | Step::Proving { until: Some(until) },
+            } if until <= now && policy.readiness.is_told() => self.kill_overdue(why, actions),
+            Phase::Starting {
+                why,
+                step: Step::Proving { until: Some(until) },
+            } if until <= now => self.stand(why, now, policy, actions),
             Phase::Delaying { since, until } if until <= now => {
                 self.end_old_workers(since, now, policy, actions)
             }
             Phase::Standing { since } => self.restart_by_time(since, now, policy, actions),
             Phase::Starting { .. }
             | Phase::Delaying { .. }
-            | Phase::Finishing
+            | Phase::Finishing(_)
             | Phase::Finished => {}
         }
+    }
+
+    fn kill_who_did_not_finish(&mut self, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+        for worker in &mut self.workers {
+            if kill_at(worker, policy).is_some_and(|at| at <= now) {
+                worker.told = Told::Killed;
+                let pid = worker.pid;
+                tell(
+                    actions,
+                    format!("worker {pid} has not ended within --kill-timeout, killing it"),
+                );
+                let signal = Signal::KILL;
+                actions.push(Action::Signal { pid, signal });
+            }
+        }
+    }
+
+    /// The candidate has not become ready in time.
+    fn kill_overdue(&mut self, why: Why, actions: &mut Vec<Action>) {
+        let candidates = self.workers.iter_mut();
+        for worker in candidates.filter(|worker| worker.part == Part::Candidate) {
+            worker.told = Told::Killed;
+            let pid = worker.pid;
+            tell(
+                actions,
+                format!("new worker {pid} is not ready within --start-timeout, killing it"),
+            );
+            let signal = Signal::KILL;
+            actions.push(Action::Signal { pid, signal });
+        }
+        let step = Step::Overdue;
+        self.phase = Phase::Starting { why, step };
     }
 
     /// The candidate has passed its check.
@@ -327,6 +494,8 @@ impl Supervisor {
         if let Some(candidate) = self.workers.last_mut() {
             candidate.part = Part::Current;
         }
+        self.failures = 0;
+        self.trouble = None;
         self.publish(actions);
         match why {
             Why::Vacancy => self.settle(now, now, policy, actions),
@@ -368,7 +537,8 @@ impl Supervisor {
         actions: &mut Vec<Action>,
     ) {
         say(actions, "killing old workers".to_string());
-        tell(actions, &self.old_workers(), policy.signal_on_hup);
+        let is_old = |worker: &Worker| worker.part == Part::Old;
+        self.tell_to_finish(is_old, policy.signal_on_hup, now, actions);
         self.settle(since, now, policy, actions);
     }
 
@@ -433,12 +603,35 @@ impl Supervisor {
         };
     }
 
+    /// Tells workers to finish. One that is stopped would not notice before it is continued.
+    fn tell_to_finish(
+        &mut self,
+        whom: impl Fn(&Worker) -> bool,
+        signal: Signal,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        for worker in self.workers.iter_mut().filter(|worker| whom(worker)) {
+            let pid = worker.pid;
+            actions.push(Action::Signal { pid, signal });
+            let signal = Signal::CONT;
+            actions.push(Action::Signal { pid, signal });
+            // The time to finish in begins with the first word.
+            if worker.told == Told::No {
+                worker.told = Told::At(now);
+            }
+        }
+    }
+
     fn publish(&self, actions: &mut Vec<Action>) {
         let proved = self
             .workers
             .iter()
             .filter(|worker| worker.part != Part::Candidate);
-        actions.push(Action::Publish(proved.copied().collect()));
+        actions.push(Action::Publish(Status {
+            workers: proved.copied().collect(),
+            trouble: self.trouble,
+        }));
     }
 
     fn old_workers(&self) -> Vec<Pid> {
@@ -458,19 +651,20 @@ struct AutoRestart {
     forced: bool,
 }
 
-/// Tells workers to finish. One that is stopped would not notice before it is continued.
-fn tell(actions: &mut Vec<Action>, workers: &[Pid], signal: Signal) {
-    for &pid in workers {
-        actions.push(Action::Signal { pid, signal });
-        actions.push(Action::Signal {
-            pid,
-            signal: Signal::CONT,
-        });
+/// When a worker that was told to finish is to be killed.
+fn kill_at(worker: &Worker, policy: &Policy) -> Option<Time> {
+    match worker.told {
+        Told::At(told) => policy.kill_timeout.map(|timeout| told + timeout),
+        Told::No | Told::Killed => None,
     }
 }
 
 fn say(actions: &mut Vec<Action>, line: String) {
     actions.push(Action::Say(line));
+}
+
+fn tell(actions: &mut Vec<Action>, line: String) {
+    actions.push(Action::Tell(line));
 }
 
 fn pids<'a>(workers: impl IntoIterator<Item = &'a Worker>) -> Vec<Pid> {

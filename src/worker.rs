@@ -1,4 +1,6 @@
-//! What the superdaemon knows of a worker: its process, its generation, its part. Pure.
+//! What the superdaemon knows of its workers, and tells in the status file. Pure.
+
+use crate::policy::Time;
 
 /// A process number.
 pub type Pid = i32;
@@ -15,6 +17,7 @@ pub struct Worker {
     pub pid: Pid,
     pub generation: Generation,
     pub part: Part,
+    pub told: Told,
 }
 
 /// What a worker is among the others.
@@ -26,4 +29,29 @@ pub enum Part {
     Current,
     /// It passed once; a newer one is to take, or has taken, its place.
     Old,
+}
+
+/// Whether a worker was told to finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    No,
+    At(Time),
+    /// It did not listen.
+    Killed,
+}
+
+/// What the status file is to tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Those that passed their check, oldest first.
+    pub workers: Vec<Worker>,
+    pub trouble: Option<Trouble>,
+}
+
+/// The last attempt to start a worker has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub failed: Generation,
+    /// No more attempts follow until somebody asks for a restart.
+    pub given_up: bool,
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::nasty::Random;
+use crate::policy::Readiness;
 use std::collections::BTreeMap;
 
 /// As many histories as `make check` runs; `HISTORIES` and `SEED` in the environment say otherwise.
@@ -38,10 +39,15 @@ struct Process {
     generation: Generation,
     /// The end of its interval.
     proves_at: Time,
+    /// When it may be killed for not being ready.
+    overdue_at: Option<Time>,
     executed: bool,
+    said_ready: bool,
     /// It was published as one that passed its check.
     proved: bool,
-    told_to_finish: bool,
+    /// When it was told to finish.
+    told: Option<Time>,
+    killed: bool,
 }
 
 struct World {
@@ -58,6 +64,9 @@ struct World {
     fork_fails: bool,
     terminated: bool,
     finished: bool,
+    /// Failed attempts since a worker stood or a restart began.
+    failures: u32,
+    given_up: bool,
     /// The newest generation when the last HUP came.
     hup_at: Option<Generation>,
     hups: usize,
@@ -83,6 +92,8 @@ impl World {
             fork_fails: false,
             terminated: false,
             finished: false,
+            failures: 0,
+            given_up: false,
             hup_at: None,
             hups: 0,
             restarts_by_hup: 0,
@@ -98,12 +109,17 @@ impl World {
             0..=2 => self.pass_to_deadline(),
             3 => self.now += Duration::from_millis(self.random.below(3000)),
             4 => self.fork_fails = !self.fork_fails,
-            5 => self.policy = self.random.policy(),
+            5 => self.policy = self.random.steer(&self.policy),
             _ => {}
         }
         for pid in self.live.keys().copied().collect::<Vec<_>>() {
-            let willing = self.live[&pid].told_to_finish;
-            if self.random.below(if willing { 3 } else { 12 }) == 0 {
+            let process = &self.live[&pid];
+            let unlikely = match (process.killed, process.told) {
+                (true, _) => 2,
+                (false, Some(_)) => 3,
+                (false, None) => 12,
+            };
+            if self.random.below(unlikely) == 0 {
                 self.die(pid);
             }
         }
@@ -114,7 +130,9 @@ impl World {
                 pid: 9999,
                 status: 0,
             }),
-            6..=15 => self.execute(),
+            6..=13 => self.execute(),
+            14..=18 => self.say_ready(),
+            19 => self.extend(),
             _ => {}
         }
         self.tick();
@@ -131,11 +149,13 @@ impl World {
                 return;
             }
             for pid in self.live.keys().copied().collect::<Vec<_>>() {
-                if self.live[&pid].told_to_finish {
+                let process = &self.live[&pid];
+                if process.told.is_some() || process.killed {
                     self.die(pid);
                 }
             }
             self.execute();
+            self.say_ready();
             self.pass_to_deadline();
             self.tick();
         }
@@ -147,8 +167,8 @@ impl World {
         self.check(
             self.live
                 .values()
-                .all(|p| p.generation == self.generation && p.proved),
-            "it is the newest",
+                .all(|p| (p.generation == self.generation || self.given_up) && p.proved),
+            "it is the newest, unless a restart was given up",
         );
         self.check(
             self.hup_at.is_none_or(|at| self.generation > at),
@@ -169,6 +189,7 @@ impl World {
         let process = self.live.remove(&pid).unwrap();
         if !process.proved {
             self.failed_until = process.proves_at;
+            self.failures += 1;
         }
         self.tell(Event::Exited { pid, status: 256 });
     }
@@ -178,6 +199,26 @@ impl World {
         if let Some(process) = waiting {
             process.executed = true;
             self.tell(Event::Executed);
+        }
+    }
+
+    fn say_ready(&mut self) {
+        let candidate = self.live.iter_mut().find(|(_, process)| !process.proved);
+        if let Some((&pid, process)) = candidate {
+            // The word may overtake the news of the exec, which is none any more then.
+            process.executed |= self.policy.readiness.is_told();
+            process.said_ready = true;
+            self.tell(Event::Ready(pid));
+        }
+    }
+
+    fn extend(&mut self) {
+        let time = Duration::from_secs(self.random.below(9));
+        let chosen = self.random.below(self.live.len() as u64 + 1) as usize;
+        let pid = self.live.keys().nth(chosen).copied();
+        if let Some((pid, process)) = pid.and_then(|pid| Some((pid, self.live.get_mut(&pid)?))) {
+            process.overdue_at = process.overdue_at.max(Some(self.now + time));
+            self.tell(Event::Extend(pid, time));
         }
     }
 
@@ -213,14 +254,35 @@ impl World {
             match action {
                 Action::Spawn { generation } => self.spawn(generation),
                 Action::Signal { pid, signal } => self.signal(pid, signal),
-                Action::Publish(workers) => self.publish(&workers),
+                Action::Publish(status) => self.publish(&status),
                 Action::Say(line) => {
-                    self.restarts_by_hup += usize::from(line.starts_with("received HUP"))
+                    let by_hup = line.starts_with("received HUP");
+                    self.restarts_by_hup += usize::from(by_hup);
+                    if by_hup || line.starts_with("autorestart") || line.contains("unexpectedly") {
+                        self.failures = 0;
+                        self.given_up = false;
+                    }
                 }
-                Action::Finish => {
+                Action::Tell(line) => {
+                    if line.starts_with("giving up") {
+                        let all = self.policy.max_start_failures;
+                        self.check(
+                            all == self.failures,
+                            "given up after as many failures as allowed",
+                        );
+                        self.given_up = true;
+                        // The next attempt is somebody's wish.
+                        self.failed_until = self.now;
+                    }
+                }
+                Action::Finish(outcome) => {
+                    let because = match outcome {
+                        Outcome::Told => self.terminated,
+                        Outcome::GivenUp => self.given_up,
+                    };
                     self.check(
-                        self.terminated && self.live.is_empty(),
-                        "Finish after TERM, when nobody lives",
+                        because && self.live.is_empty(),
+                        "Finish after TERM or giving up, when nobody lives",
                     );
                     self.finished = true;
                 }
@@ -230,6 +292,7 @@ impl World {
 
     fn spawn(&mut self, generation: Generation) {
         self.check(!self.terminated, "no spawn after TERM");
+        self.check(!self.given_up, "no spawn after giving up");
         self.check(generation == self.generation + 1, "generations rise by one");
         self.check(
             self.live.values().all(|process| process.proved),
@@ -247,6 +310,7 @@ impl World {
         let proves_at = self.now + self.policy.interval;
         if self.fork_fails {
             self.failed_until = proves_at;
+            self.failures += 1;
             return self.tell(Event::SpawnFailed);
         }
         // Numbers of the dead are used again, as the kernel does.
@@ -254,9 +318,12 @@ impl World {
         let process = Process {
             generation,
             proves_at,
+            overdue_at: self.policy.start_timeout.map(|time| self.now + time),
             executed: false,
+            said_ready: false,
             proved: false,
-            told_to_finish: false,
+            told: None,
+            killed: false,
         };
         self.live.insert(pid, process);
         self.tell(Event::Spawned(pid));
@@ -274,16 +341,34 @@ impl World {
             .max_by_key(|process| process.generation)
             .unwrap();
         let superseded = newest.proved && newest.generation > generation;
+        let (now, policy) = (self.now, self.policy.clone());
+        let process = self.live.get_mut(&pid).unwrap();
+        let justified = match signal {
+            Signal::KILL => {
+                let timeout = policy.kill_timeout;
+                let stays = process
+                    .told
+                    .zip(timeout)
+                    .is_some_and(|(told, time)| told + time <= now);
+                let may_wait = process.overdue_at.is_none_or(|at| at > now);
+                let overdue = policy.readiness.is_told() && !process.proved && !may_wait;
+                !std::mem::replace(&mut process.killed, true) && (stays || overdue)
+            }
+            _ => {
+                process.told.get_or_insert(now);
+                self.terminated || superseded
+            }
+        };
         self.check(
-            self.terminated || superseded,
-            "an old worker is told to finish when a newer one stands",
+            justified,
+            "an old worker is told to finish when a newer one stands, and killed, once, when its time is over",
         );
-        if signal != Signal::CONT {
-            self.live.get_mut(&pid).unwrap().told_to_finish = true;
-        }
     }
 
-    fn publish(&mut self, workers: &[Worker]) {
+    fn publish(&mut self, status: &Status) {
+        let workers = &status.workers;
+        let told = status.trouble.is_none() || self.policy.tells_failures();
+        self.check(told, "failures are told where somebody asked for it");
         self.check(
             workers
                 .windows(2)
@@ -295,12 +380,21 @@ impl World {
                 self.check(false, "what is published is alive");
                 return;
             };
-            let passed = process.executed && process.proves_at <= self.now;
+            let passed = process.executed
+                && match self.policy.readiness.is_told() {
+                    true => process.said_ready,
+                    false => process.proves_at <= self.now,
+                };
+            let first = !process.proved;
             let same = process.generation == worker.generation;
             process.proved = true;
+            if first {
+                self.failures = 0;
+                self.given_up = false;
+            }
             self.check(
                 passed && same,
-                "what is published ran its program for the whole interval",
+                "what is published ran its program for the whole interval, or said that it is ready",
             );
         }
         let proved = self.live.values().filter(|process| process.proved).count();
@@ -320,12 +414,28 @@ impl World {
 impl Random {
     fn policy(&mut self) -> Policy {
         let seconds = |number| Duration::from_secs(number);
-        Policy {
+        let policy = Policy {
             interval: seconds(self.below(3)),
             signal_on_hup: Signal::QUIT,
             signal_on_term: Signal::TERM,
+            kill_old_delay: Duration::ZERO,
+            auto_restart: None,
+            readiness: [Readiness::Interval, Readiness::Notify][self.below(2) as usize],
+            start_timeout: (self.below(3) > 0).then(|| seconds(1 + self.below(9))),
+            max_start_failures: self.below(4) as u32,
+            kill_timeout: None,
+        };
+        self.steer(&policy)
+    }
+
+    /// What envdir can change while it runs.
+    fn steer(&mut self, policy: &Policy) -> Policy {
+        let seconds = |number| Duration::from_secs(number);
+        Policy {
             kill_old_delay: seconds(self.below(2) * self.below(4)),
             auto_restart: (self.below(3) == 0).then(|| seconds(1 + self.below(5))),
+            kill_timeout: (self.below(3) == 0).then(|| seconds(1 + self.below(5))),
+            ..policy.clone()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The life of a worker, told as exact lists of actions.
 
 use super::*;
+use crate::policy::Readiness;
 use Action::{Finish, Publish, Signal as Send, Spawn};
 
 /// A supervisor at a clock of seconds, driven as `run` drives it.
@@ -20,6 +21,10 @@ impl Life {
             signal_on_term: Signal::TERM,
             kill_old_delay: Duration::ZERO,
             auto_restart: None,
+            readiness: Readiness::Interval,
+            start_timeout: None,
+            max_start_failures: 0,
+            kill_timeout: None,
         };
         Life {
             supervisor,
@@ -77,16 +82,27 @@ fn line(text: &str) -> Action {
 }
 
 fn published(workers: &[(Generation, Pid, Part)]) -> Action {
-    Publish(
-        workers
+    Publish(Status {
+        workers: workers
             .iter()
             .map(|&(generation, pid, part)| Worker {
                 pid,
                 generation,
                 part,
+                told: Told::No,
             })
             .collect(),
-    )
+        trouble: None,
+    })
+}
+
+/// The status file while, or after, the start of this generation failed.
+fn troubled(workers: &[(Generation, Pid, Part)], failed: Generation, given_up: bool) -> Action {
+    let Publish(mut status) = published(workers) else {
+        unreachable!()
+    };
+    status.trouble = Some(Trouble { failed, given_up });
+    Publish(status)
 }
 
 fn told(pid: Pid, signal: Signal) -> [Action; 2] {
@@ -310,7 +326,7 @@ fn term_is_obeyed_in_every_phase() {
         }
         assert_eq!(
             life.actions[life.actions.len() - 2..],
-            [line("exiting"), Finish],
+            [line("exiting"), Finish(Outcome::Told)],
             "{phase}"
         );
         life.actions.clear();
@@ -369,4 +385,199 @@ fn strangers_are_reaped_in_silence() {
     let mut life = Life::standing();
     life.dies(4711, 0);
     life.expect(&[]);
+}
+
+fn own(text: &str) -> Action {
+    Action::Tell(text.to_string())
+}
+
+/// A life whose workers say themselves that they are ready, with one that stands.
+fn ready_by_word() -> Life {
+    let mut life = Life::standing();
+    life.policy.readiness = Readiness::Notify;
+    life.policy.start_timeout = Some(Duration::from_secs(60));
+    life
+}
+
+#[test]
+fn who_says_that_it_is_ready_stands_at_once() {
+    let mut life = ready_by_word();
+    life.news(Event::Hup);
+    life.spawn(102);
+    life.actions.clear();
+    life.pass(5);
+    life.news(Event::Ready(101));
+    life.expect(&[]);
+    assert_eq!(life.seconds_left(), Some(55));
+    life.news(Event::Ready(102));
+    let [quit, cont] = told(101, Signal::QUIT);
+    life.expect(&[
+        published(&[(1, 101, Part::Old), (2, 102, Part::Current)]),
+        line("new worker is now running, sending QUIT to old workers:101"),
+        line("killing old workers"),
+        quit,
+        cont,
+    ]);
+    life.news(Event::Ready(102));
+    life.expect(&[]);
+}
+
+#[test]
+fn a_word_may_come_before_the_news_of_the_exec() {
+    let mut life = ready_by_word();
+    life.news(Event::Hup);
+    life.news(Event::Spawned(102));
+    life.actions.clear();
+    life.news(Event::Ready(102));
+    assert!(matches!(life.actions[0], Publish(_)), "{:?}", life.actions);
+    life.news(Event::Executed);
+    assert_eq!(life.seconds_left(), None);
+}
+
+#[test]
+fn who_is_not_ready_in_time_is_killed_and_has_failed() {
+    let mut life = ready_by_word();
+    life.news(Event::Hup);
+    life.spawn(102);
+    life.actions.clear();
+    life.pass(50);
+    life.news(Event::Extend(102, Duration::from_secs(20)));
+    life.news(Event::Extend(102, Duration::from_secs(1)));
+    life.news(Event::Extend(101, Duration::from_secs(90)));
+    assert_eq!(life.seconds_left(), Some(20));
+    life.pass(20);
+    life.expect(&[
+        own("new worker 102 is not ready within --start-timeout, killing it"),
+        Send {
+            pid: 102,
+            signal: Signal::KILL,
+        },
+    ]);
+    life.news(Event::Ready(102));
+    life.expect(&[]);
+    assert_eq!(life.seconds_left(), None);
+    life.dies(102, 9);
+    life.expect(&[
+        line("new worker 102 seems to have failed to start, exit status:9"),
+        troubled(&[(1, 101, Part::Old)], 2, false),
+        Spawn { generation: 3 },
+    ]);
+}
+
+#[test]
+fn after_so_many_failed_starts_the_restart_is_given_up_until_the_next_hup() {
+    let mut life = Life::standing();
+    life.policy.max_start_failures = 2;
+    life.news(Event::Hup);
+    life.spawn(102);
+    life.dies(102, 256);
+    life.pass(1);
+    life.actions.clear();
+    life.news(Event::SpawnFailed);
+    life.expect(&[
+        own("giving up the restart after 2 failed starts, generation 1 serves on"),
+        troubled(&[(1, 101, Part::Current)], 3, true),
+    ]);
+    assert_eq!(life.seconds_left(), None);
+    life.pass(100);
+    life.news(Event::Hup);
+    life.expect(&[
+        line("received HUP, spawning a new worker"),
+        troubled(&[(1, 101, Part::Old)], 3, false),
+        Spawn { generation: 4 },
+    ]);
+    life.spawn(104);
+    life.actions.clear();
+    life.pass(1);
+    assert_eq!(
+        life.actions[0],
+        published(&[(1, 101, Part::Old), (4, 104, Part::Current)])
+    );
+}
+
+#[test]
+fn a_hup_during_the_last_attempt_begins_anew_and_nothing_is_given_up_yet() {
+    let mut life = Life::standing();
+    life.policy.max_start_failures = 1;
+    life.news(Event::Hup);
+    life.spawn(102);
+    life.news(Event::Hup);
+    life.pass(0);
+    life.actions.clear();
+    life.dies(102, 256);
+    life.expect(&[
+        line("new worker 102 seems to have failed to start, exit status:256"),
+        own("giving up the restart after 1 failed starts, generation 1 serves on"),
+        troubled(&[(1, 101, Part::Current)], 2, false),
+        line("received HUP, spawning a new worker"),
+    ]);
+    life.pass(1);
+    life.expect(&[Spawn { generation: 3 }]);
+}
+
+#[test]
+fn without_a_worker_to_serve_on_giving_up_is_the_end() {
+    let mut life = Life::new();
+    life.policy.max_start_failures = 1;
+    life.spawn(101);
+    life.actions.clear();
+    life.dies(101, 256);
+    life.expect(&[
+        line("new worker 101 seems to have failed to start, exit status:256"),
+        own("giving up after 1 failed starts, no worker is left to serve"),
+        line("exiting"),
+        Finish(Outcome::GivenUp),
+    ]);
+}
+
+#[test]
+fn the_end_after_giving_up_waits_for_workers_that_were_told_to_finish() {
+    let mut life = Life::standing();
+    life.policy.max_start_failures = 1;
+    life.news(Event::Hup);
+    life.spawn(102);
+    life.pass(1);
+    life.dies(102, 9);
+    life.pass(1);
+    life.spawn(103);
+    life.dies(103, 256);
+    assert!(!life.actions.contains(&Finish(Outcome::GivenUp)));
+    life.actions.clear();
+    life.dies(101, 0);
+    life.expect(&[
+        line("worker 101 died, status:0"),
+        troubled(&[], 3, false),
+        line("exiting"),
+        Finish(Outcome::GivenUp),
+    ]);
+}
+
+#[test]
+fn who_does_not_finish_in_time_is_killed() {
+    let mut life = Life::standing();
+    life.policy.kill_timeout = Some(Duration::from_secs(10));
+    life.news(Event::Hup);
+    life.spawn(102);
+    life.pass(1);
+    life.actions.clear();
+    assert_eq!(life.seconds_left(), Some(10));
+    life.pass(9);
+    life.news(Event::Finish(Signal::TERM));
+    life.actions.clear();
+    let kill = |pid| Send {
+        pid,
+        signal: Signal::KILL,
+    };
+    life.pass(1);
+    life.expect(&[
+        own("worker 101 has not ended within --kill-timeout, killing it"),
+        kill(101),
+    ]);
+    assert_eq!(life.seconds_left(), Some(9));
+    life.pass(9);
+    life.expect(&[
+        own("worker 102 has not ended within --kill-timeout, killing it"),
+        kill(102),
+    ]);
+    assert_eq!(life.seconds_left(), None);
 }

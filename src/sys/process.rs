@@ -2,6 +2,8 @@
 
 use super::{check, fd, retry};
 use std::ffi::{CStr, CString};
+#[cfg(target_os = "linux")]
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -197,6 +199,45 @@ pub fn id() -> libc::pid_t {
 pub fn leave(status: libc::c_int) -> ! {
     // SAFETY: _exit touches no memory and does not return.
     unsafe { libc::_exit(status) }
+}
+
+/// How long ago a process began, as `[[days-]hours:]minutes:seconds`, the format of ps(1).
+///
+/// proc(5): the 22nd field of `stat`, in clock ticks since the boot. The second, in parentheses, may have
+/// anything in it.
+#[cfg(target_os = "linux")]
+pub fn age(pid: libc::pid_t) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let began: u64 = stat
+        .rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
+    // SAFETY: sysconf touches no memory.
+    let ticks = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let age = uptime.saturating_sub(began.checked_div(ticks)?);
+    let clock = format!("{:02}:{:02}", age / 60 % 60, age % 60);
+    Some(match (age / 86_400, age / 3_600 % 24) {
+        (0, 0) => clock,
+        (0, hours) => format!("{hours:02}:{clock}"),
+        (days, hours) => format!("{days}-{hours:02}:{clock}"),
+    })
+}
+
+/// How long ago a process began, as ps(1) tells, which every other system has.
+#[cfg(not(target_os = "linux"))]
+pub fn age(pid: libc::pid_t) -> Option<String> {
+    let mut ps = std::process::Command::new("ps");
+    let output = ps
+        .args(["-o", "etime=", "-p", &pid.to_string()])
+        .output()
+        .ok()?;
+    let age = String::from_utf8(output.stdout).ok()?.trim().to_string();
+    (!age.is_empty()).then_some(age)
 }
 
 /// Which of the two processes after a fork this is.
