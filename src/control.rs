@@ -9,7 +9,7 @@ use crate::pidfile::{Absent, Held};
 use crate::signal::Signal;
 use crate::status::{self, Seen};
 use crate::sys::{self, clock, poll, process};
-use crate::worker::{Generation, Pid};
+use crate::worker::{Generation, Pid, Trouble};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -41,6 +41,10 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
         )));
     };
     send(&held, Signal::HUP)?;
+    let is_news = |trouble: &Trouble| {
+        let known = before.trouble.as_ref();
+        known.is_none_or(|known| trouble.failed > known.failed)
+    };
     let mut progress = Progress::new();
     let restarted = wait_until(patience, || {
         // While it is being replaced it may be missing for a moment on some file systems.
@@ -60,7 +64,7 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
             if old.is_empty() {
                 return Some(Ok(()));
             }
-        } else if let Some(trouble) = seen.trouble.filter(|_| seen.trouble != before.trouble) {
+        } else if let Some(trouble) = seen.trouble.filter(|trouble| is_news(trouble)) {
             let failed = trouble.failed;
             if trouble.given_up {
                 return Some(Err(Failure::GivenUp(format!(

@@ -60,7 +60,7 @@ impl Environment {
     }
 
     /// The whole as `NAME=value` strings, with `ours` on top.
-    pub fn render(&self, ours: &[(&str, &OsStr)]) -> Vec<CString> {
+    pub fn render(&self, ours: &[(&str, OsString)]) -> Vec<CString> {
         let is_ours = |name: &OsStr| ours.iter().any(|(known, _)| OsStr::new(known) == name);
         let base = self
             .base
@@ -107,7 +107,7 @@ mod tests {
             .map(pair)
             .into_iter()
             .collect();
-        let rendered = environment.render(&[("P", OsStr::new("ours"))]);
+        let rendered = environment.render(&[("P", "ours".into())]);
         let expected = [c"B=b", c"KILL_OLD_DELAY=2", c"A=envdir", c"P=ours"];
         assert_eq!(rendered, expected.map(CString::from));
         assert_eq!(environment.get("A"), Some(OsStr::new("envdir")));

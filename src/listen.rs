@@ -2,8 +2,11 @@
 //!
 //! Everything is looked at before anything is bound, so that a refusal leaves the system untouched.
 
+use crate::activation::{self, Given};
+use crate::cli::Options;
 use crate::endpoint::{Endpoint, Host, Transport};
 use crate::file::OurFile;
+use crate::policy::Readiness;
 use crate::sys::holders::{self, Holder};
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
@@ -20,6 +23,8 @@ use std::path::{Path, PathBuf};
 /// The sockets of this start_server, in the order in which workers learn of them.
 pub struct Listeners {
     listeners: Vec<Listener>,
+    /// Whether they are described to workers as systemd does, too.
+    listen_fds: bool,
     /// Removed when this is dropped.
     _files: Vec<OurFile>,
     /// What there is to say about the binding, as lines for the log.
@@ -35,28 +40,56 @@ struct Listener {
     backlog: Option<i32>,
 }
 
-/// Binds every port and path. The error is one line, which tells `left_over` workers, those of a start_server
-/// that is gone, from other processes that are in the way.
+/// Binds every port and path that is not among the sockets `given` by a service manager. The error is one line,
+/// which tells `left_over` workers, those of a start_server that is gone, from other processes that are in the way.
 pub fn bind(
-    ports: &[Endpoint],
-    paths: &[PathBuf],
-    backlog: Option<i32>,
+    options: &Options,
+    mut given: Vec<Given>,
     left_over: &[Pid],
 ) -> Result<Listeners, String> {
+    let ports = &options.ports;
     let addresses = resolve(ports)?;
-    let claimed = claimed_numbers(ports)?;
-    let dead_sockets = look_at(paths, left_over)?;
-    let backlog = backlog.unwrap_or(socket::LONGEST_BACKLOG);
+    let mut take = |is_it: &dyn Fn(&Given) -> bool| {
+        let index = given.iter().position(is_it)?;
+        Some(given.remove(index).socket)
+    };
+    let mut ports_given: Vec<Option<OwnedFd>> = ports
+        .iter()
+        .zip(&addresses)
+        .map(|(port, address)| take(&|given| given.is_port(port, address)))
+        .collect();
+    let paths_given: Vec<Option<OwnedFd>> = options
+        .paths
+        .iter()
+        .map(|path| take(&|given| given.is_path(path)))
+        .collect();
+    let total = ports.len() + options.paths.len() + given.len();
+    let claimed = claimed_numbers(options, total)?;
+    let to_bind = options.paths.iter().zip(&paths_given);
+    let to_bind = to_bind.filter(|(_, given)| given.is_none());
+    let dead_sockets = look_at(to_bind.map(|(path, _)| path), left_over)?;
+    let backlog = options.backlog.unwrap_or(socket::LONGEST_BACKLOG);
     let mut notes = Vec::new();
 
-    let bind_port = |index: usize| -> Result<(usize, Listener), String> {
+    // Moves a socket out of the way of numbers that somebody asked for, and gives it its own.
+    let place = |index: usize, socket: OwnedFd, descriptor: Option<RawFd>| {
+        let socket = fd::move_off(socket, |number| claimed.contains(&number))?;
+        let in_row = options
+            .listen_fds
+            .then(|| activation::FIRST + index as RawFd);
+        let number = descriptor.or(in_row).unwrap_or(socket.as_raw_fd());
+        io::Result::Ok((socket, number))
+    };
+    let mut bind_port = |index: usize| -> Result<(usize, Listener), String> {
         let port: &Endpoint = &ports[index];
         let queue = match port.transport {
             Transport::Tcp => Some(backlog),
             Transport::Udp => None,
         };
-        let socket = socket::bind_inet(&addresses[index], queue)
-            .and_then(|socket| fd::move_off(socket, |number| claimed.contains(&number)))
+        let (socket, number) = ports_given[index]
+            .take()
+            .map_or_else(|| socket::bind_inet(&addresses[index], queue), Ok)
+            .and_then(|socket| place(index, socket, port.descriptor))
             .map_err(|error| {
                 let mut reason = sys::reason(&error);
                 if error.kind() == io::ErrorKind::AddrInUse {
@@ -65,7 +98,6 @@ pub fn bind(
                 }
                 format!("cannot bind --port={}: {reason}", port.name)
             })?;
-        let number = port.descriptor.unwrap_or(socket.as_raw_fd());
         Ok((
             index,
             Listener {
@@ -81,27 +113,35 @@ pub fn bind(
         (0..ports.len()).partition(|&index| ports[index].descriptor.is_some());
     let mut bound = free
         .into_iter()
-        .map(bind_port)
+        .map(&mut bind_port)
         .collect::<Result<Vec<_>, _>>()?;
 
     let mut files = Vec::new();
-    let mut unix = Vec::new();
-    for path in paths {
+    let paths = options.paths.iter().zip(paths_given);
+    for (index, (path, socket)) in (ports.len()..).zip(paths) {
         let refuse = |error| refuse_path(path, &format!("cannot bind: {}", sys::reason(&error)));
         if dead_sockets.contains(path) {
             notes.push(format!("removing existing socket file:{}", path.display()));
             fs::remove_file(path).map_err(refuse)?;
         }
-        let socket = socket::bind_unix(path.as_os_str(), backlog).map_err(refuse)?;
-        files.push(OurFile::at(path).map_err(refuse)?);
-        let socket = fd::move_off(socket, |number| claimed.contains(&number)).map_err(refuse)?;
-        let number = socket.as_raw_fd();
-        unix.push(Listener {
+        let socket = match socket {
+            // Its file is the service manager's.
+            Some(given) => given,
+            None => {
+                let mode = options.path_mode;
+                let socket = socket::bind_unix(path.as_os_str(), mode, backlog).map_err(refuse)?;
+                files.push(OurFile::at(path).map_err(refuse)?);
+                socket
+            }
+        };
+        let (socket, number) = place(index, socket, None).map_err(refuse)?;
+        let listener = Listener {
             name: path.clone().into(),
             socket,
             number,
             backlog: Some(backlog),
-        });
+        };
+        bound.push((index, listener));
     }
 
     for index in numbered {
@@ -112,22 +152,53 @@ pub fn bind(
         ));
         bound.push((index, listener));
     }
+    for (index, given) in (ports.len() + options.paths.len()..).zip(given) {
+        let name = given.name();
+        let refuse = |error| {
+            format!(
+                "cannot hand on {}: {}",
+                name.to_string_lossy(),
+                sys::reason(&error)
+            )
+        };
+        let (socket, number) = place(index, given.socket, None).map_err(refuse)?;
+        let listener = Listener {
+            name,
+            socket,
+            number,
+            // How long its queue is, and whether it has one, is the service manager's business.
+            backlog: None,
+        };
+        bound.push((index, listener));
+    }
     bound.sort_by_key(|(index, _)| *index);
-    let listeners = bound
-        .into_iter()
-        .map(|(_, listener)| listener)
-        .chain(unix)
-        .collect();
     Ok(Listeners {
-        listeners,
+        listeners: bound.into_iter().map(|(_, listener)| listener).collect(),
+        listen_fds: options.listen_fds,
         _files: files,
         notes,
     })
 }
 
 impl Listeners {
+    /// What tells workers of them.
+    pub fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![("SERVER_STARTER_PORT", self.names())];
+        if self.listen_fds {
+            let names = self
+                .listeners
+                .iter()
+                .map(|listener| listener.name.as_os_str());
+            variables.push(("LISTEN_FDS", self.listeners.len().to_string().into()));
+            variables.push(("LISTEN_FDNAMES", activation::names(names)));
+            // The child completes it.
+            variables.push(("LISTEN_PID", OsString::new()));
+        }
+        variables
+    }
+
     /// The value of `SERVER_STARTER_PORT`.
-    pub fn variable(&self) -> OsString {
+    fn names(&self) -> OsString {
         let mut value = OsString::new();
         for (index, listener) in self.listeners.iter().enumerate() {
             if index > 0 {
@@ -207,26 +278,49 @@ fn address_of(port: &Endpoint) -> Result<SocketAddr, String> {
     }
 }
 
-fn claimed_numbers(ports: &[Endpoint]) -> Result<BTreeSet<RawFd>, String> {
+/// The numbers that nothing else of ours may have, where workers get `total` sockets.
+fn claimed_numbers(options: &Options, total: usize) -> Result<BTreeSet<RawFd>, String> {
     let limit = fd::limit();
     let mut claimed = BTreeSet::new();
-    for port in ports {
-        if let Some(number) = port.descriptor {
-            if number >= limit {
-                return Err(format!(
-                    "--port={}={number}: descriptors end at {}",
-                    port.name,
-                    limit - 1
-                ));
-            }
-            claimed.insert(number);
+    if options.listen_fds {
+        let row = activation::FIRST..activation::FIRST.saturating_add(total as RawFd);
+        claimed.extend(row);
+    }
+    if let Readiness::Descriptor(number) = options.policy.readiness {
+        if number >= limit {
+            return Err(format!(
+                "--ready=fd={number}: descriptors end at {}",
+                limit - 1
+            ));
         }
+        if !claimed.insert(number) {
+            return Err(format!(
+                "--ready=fd={number}: --listen-fds hands over a socket there"
+            ));
+        }
+    }
+    for (index, port) in options.ports.iter().enumerate() {
+        let Some(number) = port.descriptor else {
+            continue;
+        };
+        let refuse = |reason: String| Err(format!("--port={}={number}: {reason}", port.name));
+        let in_row = activation::FIRST + index as RawFd;
+        if number >= limit {
+            return refuse(format!("descriptors end at {}", limit - 1));
+        }
+        if options.listen_fds && number != in_row {
+            return refuse(format!("--listen-fds hands it over as descriptor {in_row}"));
+        }
+        claimed.insert(number);
     }
     Ok(claimed)
 }
 
 /// Refuses every path that is not ours to bind; gives those where a socket lies that nobody listens on.
-fn look_at<'a>(paths: &'a [PathBuf], left_over: &[Pid]) -> Result<BTreeSet<&'a PathBuf>, String> {
+fn look_at<'a>(
+    paths: impl Iterator<Item = &'a PathBuf>,
+    left_over: &[Pid],
+) -> Result<BTreeSet<&'a PathBuf>, String> {
     let mut dead_sockets = BTreeSet::new();
     for path in paths {
         socket::check_unix_path(path.as_os_str())

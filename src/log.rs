@@ -223,6 +223,11 @@ impl Sink {
     }
 }
 
+/// Makes standard output and standard error go to the file that has this name now.
+pub fn reopen(path: &Path) -> io::Result<()> {
+    redirect_output(open(path)?.as_fd())
+}
+
 /// Opens a log to be appended to, without waiting for anybody.
 fn open(path: &Path) -> io::Result<File> {
     // A FIFO that nobody reads holds up whoever opens it to write: for that moment the reader is us. From then

@@ -9,10 +9,13 @@
 //! | `run` | the start-up order, and the loop: news to events, actions to system calls |
 //! | `control` | `--restart`, `--stop` and `--status`: the other side of the pid and status files |
 //! | `listen` | endpoints and paths to bound sockets |
+//! | `activation` | systemd's protocol for sockets, as received and as spoken to workers |
 //! | `log`, `pidfile`, `status`, `daemon`, `envdir` | a file format or a start-up step each |
 //! | `file` | opening what is regular, removing what is still ours |
 //! | `environment` | what was inherited, the options, envdir: in this order on top of each other |
 //! | `spawn` | what one worker is given |
+//! | `ready` | how a worker says that it is ready |
+//! | `manager` | what the service manager is told |
 //! | `supervisor` | the life of the workers: events to actions, without a single system call |
 //! | `sys` | every call to the kernel, and all that is unsafe |
 //! | `endpoint`, `signal`, `worker`, `policy` | data |
@@ -24,6 +27,7 @@ use crate::supervisor::Outcome;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
+mod activation;
 mod cli;
 mod control;
 mod daemon;
@@ -33,10 +37,12 @@ mod environment;
 mod file;
 mod listen;
 mod log;
+mod manager;
 #[cfg(test)]
 mod nasty;
 mod pidfile;
 mod policy;
+mod ready;
 mod run;
 mod signal;
 mod spawn;

@@ -1,16 +1,19 @@
 //! The superdaemon: the start-up in its order, then the loop that turns the kernel's news into events and
 //! the supervisor's actions into system calls.
 
+use crate::activation;
 use crate::cli::{LogTarget, Options};
 use crate::daemon;
 use crate::environment::Environment;
 use crate::file;
 use crate::listen::{self, Listeners};
-use crate::log::{Log, LogCommand, Sink};
+use crate::log::{self, Log, LogCommand, Sink};
+use crate::manager::Manager;
 use crate::pidfile::{self, PidFile};
 use crate::policy::{Policy, Time};
+use crate::ready::{Channel, Channels, Word};
 use crate::signal::Signal;
-use crate::spawn::Launcher;
+use crate::spawn::{Launcher, Started};
 use crate::status::{self, StatusFile};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
 use crate::sys::poll::{self, Interest};
@@ -18,6 +21,7 @@ use crate::sys::process::{self, Access, Forked};
 use crate::sys::signals::{Received, Signals};
 use crate::sys::{clock, reason};
 use crate::worker::{Generation, Pid, WaitStatus};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -27,7 +31,10 @@ use std::time::Duration;
 /// Runs until TERM has ended every worker, or none could be started. The error is one line; nothing of ours is
 /// left behind.
 pub fn run(options: Options) -> Result<Outcome, String> {
-    let mut environment = Environment::new(std::env::vars_os(), &options.variables);
+    let given = activation::take(|name| std::env::var_os(name))?;
+    let manager = Manager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
+    let inherited = std::env::vars_os().filter(|(name, _)| is_for_worker(name, !given.is_empty()));
+    let mut environment = Environment::new(inherited, &options.variables);
     // What it passes over is said once the log is there.
     environment.refresh(|_| {});
     check(&options, &environment)?;
@@ -37,9 +44,11 @@ pub fn run(options: Options) -> Result<Outcome, String> {
         .map(check_status_file)
         .transpose()?;
     let left_over = left_over_workers(&options);
-    let mut listeners = listen::bind(&options.ports, &options.paths, options.backlog, &left_over)?;
+    let channels = Channels::new(options.policy.readiness, |name| std::env::var_os(name))?;
+    let mut listeners = listen::bind(&options, given, &left_over)?;
     let sink = options.log.as_ref().map(Sink::open).transpose()?;
-    let launcher = Launcher::new(&options.program, options.dir.as_deref(), &listeners);
+    let dir = options.dir.as_deref();
+    let launcher = Launcher::new(&options.program, dir, &listeners, channels);
     let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
     let caller = if options.daemonize {
         Some(daemon::detach()?)
@@ -79,7 +88,10 @@ pub fn run(options: Options) -> Result<Outcome, String> {
         environment,
         launcher,
         starting: None,
+        channels: Vec::new(),
+        manager,
         log,
+        log_file: options.log,
         log_command,
         signals,
         now,
@@ -113,7 +125,11 @@ struct Daemon {
     launcher: Launcher,
     /// A child that has not executed its program yet.
     starting: Option<Forked>,
+    /// How live workers speak to us.
+    channels: Vec<(Pid, Channel)>,
+    manager: Manager,
     log: Log,
+    log_file: Option<LogTarget>,
     log_command: Option<LogCommand>,
     signals: Signals,
     now: Time,
@@ -131,6 +147,7 @@ impl Daemon {
     /// Sleeps until there is news, and acts on it: deaths first, `Tick` last, as the supervisor wants it.
     fn turn(&mut self) {
         self.log.flush(self.now);
+        self.manager.flush(self.now);
         let deadline = self.deadline();
         let woken = self.sleep(deadline);
         self.now = clock::now();
@@ -159,6 +176,9 @@ impl Daemon {
         for (pid, status) in dead {
             self.exited(pid, status);
         }
+        for pid in woken.by_workers {
+            self.hear(pid);
+        }
         self.obey(received);
         if let Some(command) = &mut self.log_command {
             command.tick(self.now, &mut self.log);
@@ -167,6 +187,11 @@ impl Daemon {
             status.tick(self.now, &mut self.log);
         }
         self.tell(Event::Tick);
+        if self.supervisor.is_finishing() {
+            self.manager.stopping();
+        } else if self.supervisor.is_standing() {
+            self.manager.standing();
+        }
     }
 
     fn deadline(&self) -> Option<Time> {
@@ -175,6 +200,7 @@ impl Daemon {
             self.log.deadline(),
             self.log_command.as_ref().and_then(LogCommand::deadline),
             self.status.as_ref().and_then(StatusFile::deadline),
+            self.manager.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -186,6 +212,11 @@ impl Daemon {
             interests.push(Interest::readable(forked.report.as_fd()));
         }
         let reports = interests.len();
+        interests.extend(
+            self.channels
+                .iter()
+                .map(|(_, channel)| Interest::readable(channel.fd())),
+        );
         if self.log.is_blocked() {
             interests.push(Interest::writable(stderr.as_fd()));
         }
@@ -202,11 +233,17 @@ impl Daemon {
             return Woken {
                 by_signal: true,
                 by_report: false,
+                by_workers: Vec::new(),
             };
         }
+        let spoke = self.channels.iter().zip(&interests[reports..]);
         Woken {
             by_signal: interests[0].happened(),
             by_report: interests[1..reports].iter().any(Interest::happened),
+            by_workers: spoke
+                .filter(|(_, interest)| interest.happened())
+                .map(|((pid, _), _)| *pid)
+                .collect(),
         }
     }
 
@@ -237,7 +274,30 @@ impl Daemon {
         }
     }
 
+    /// A worker has something to say.
+    fn hear(&mut self, pid: Pid) {
+        let Some(index) = self.channels.iter().position(|(whose, _)| *whose == pid) else {
+            return;
+        };
+        let Some(words) = self.channels[index].1.hear() else {
+            self.channels.remove(index);
+            return;
+        };
+        for word in words {
+            match word {
+                Word::Ready => self.tell(Event::Ready(pid)),
+                Word::Extend(time) => self.tell(Event::Extend(pid, time)),
+                // Later ones, which some workers send every second, would flood the log.
+                Word::Status(text) if self.supervisor.is_candidate(pid) => {
+                    self.log.tell(&format!("new worker {pid}: {text}"));
+                }
+                Word::Status(_) => {}
+            }
+        }
+    }
+
     fn exited(&mut self, pid: Pid, status: WaitStatus) {
+        self.channels.retain(|(whose, _)| *whose != pid);
         let command = self.log_command.as_mut();
         if !command.is_some_and(|command| command.exited(pid, status, self.now, &mut self.log)) {
             self.tell(Event::Exited { pid, status });
@@ -252,7 +312,23 @@ impl Daemon {
             }
         }
         if received.has(Signal::HUP.number()) {
+            self.reopen_log();
+            self.manager.hup(self.now);
             self.tell(Event::Hup);
+        } else if received.has(Signal::USR1.number()) {
+            self.reopen_log();
+        }
+    }
+
+    /// The log may have been renamed: what we and later workers write goes to the file of that name.
+    fn reopen_log(&mut self) {
+        if let Some(LogTarget::File(path)) = &self.log_file {
+            if let Err(error) = log::reopen(path) {
+                let (path, reason) = (path.display(), reason(&error));
+                self.log
+                    .tell(&format!("cannot reopen --log-file={path}: {reason}"));
+            }
+            self.log.retarget();
         }
     }
 
@@ -270,6 +346,7 @@ impl Daemon {
                 }
                 Action::Signal { pid, signal } => self.signal(pid, signal),
                 Action::Publish(news) => {
+                    self.manager.workers(&news);
                     if let Some(status) = &mut self.status {
                         status.publish(&news, self.now, &mut self.log);
                     }
@@ -283,14 +360,14 @@ impl Daemon {
 
     fn spawn(&mut self, generation: Generation) -> Event {
         match self.launcher.start(generation, &self.environment) {
-            Ok(forked) => {
+            Ok(Started { forked, channel }) => {
                 let pid = forked.pid;
                 self.starting = Some(forked);
+                self.channels.extend(channel.map(|channel| (pid, channel)));
                 Event::Spawned(pid)
             }
-            Err(error) => {
-                self.log
-                    .tell(&format!("cannot fork a new worker: {}", reason(&error)));
+            Err(line) => {
+                self.log.tell(&line);
                 Event::SpawnFailed
             }
         }
@@ -311,9 +388,18 @@ struct Woken {
     by_signal: bool,
     /// A child that was starting has something to report.
     by_report: bool,
+    /// These have something to say.
+    by_workers: Vec<Pid>,
 }
 
 const AFTER_POLL_ERROR: Duration = Duration::from_millis(100);
+
+/// Whether an inherited variable concerns the worker. Some are for us: what a service manager says to its child.
+fn is_for_worker(name: &OsStr, activated: bool) -> bool {
+    let is_one_of = |names: &[&str]| names.iter().any(|known| OsStr::new(known) == name);
+    let ours = is_one_of(&["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]);
+    !ours && !(activated && is_one_of(&activation::VARIABLES))
+}
 
 /// Looks for what would make the start fail after something was bound or made.
 fn check(options: &Options, environment: &Environment) -> Result<(), String> {

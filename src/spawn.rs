@@ -2,11 +2,11 @@
 
 use crate::environment::Environment;
 use crate::listen::Listeners;
+use crate::ready::{Channel, Channels};
 use crate::sys::process::{self, Failure, Forked, Program, Step};
 use crate::sys::reason;
 use crate::worker::Generation;
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -14,13 +14,25 @@ use std::path::Path;
 pub struct Launcher {
     program: Program,
     name: OsString,
-    /// The value of `SERVER_STARTER_PORT`.
-    ports: OsString,
+    /// The variables that tell of the sockets.
+    sockets: Vec<(&'static str, OsString)>,
+    channels: Channels,
+}
+
+/// A worker that was forked, and how it will say that it is ready.
+pub struct Started {
+    pub forked: Forked,
+    pub channel: Option<Channel>,
 }
 
 impl Launcher {
     /// `command` is the program and its arguments.
-    pub fn new(command: &[OsString], dir: Option<&Path>, listeners: &Listeners) -> Launcher {
+    pub fn new(
+        command: &[OsString],
+        dir: Option<&Path>,
+        listeners: &Listeners,
+        channels: Channels,
+    ) -> Launcher {
         let program = Program {
             candidates: Vec::new(),
             arguments: command.iter().map(|word| c_string(word)).collect(),
@@ -31,22 +43,42 @@ impl Launcher {
         Launcher {
             program,
             name: command[0].clone(),
-            ports: listeners.variable(),
+            sockets: listeners.variables(),
+            channels,
         }
     }
 
+    /// The error is a line.
     pub fn start(
         &mut self,
         generation: Generation,
         environment: &Environment,
-    ) -> io::Result<Forked> {
-        let generation = OsString::from(generation.to_string());
-        self.program.candidates = candidates(&self.name, environment.get("PATH"));
-        self.program.environment = environment.render(&[
-            ("SERVER_STARTER_PORT", &self.ports),
-            ("SERVER_STARTER_GENERATION", &generation),
-        ]);
-        process::spawn(&self.program)
+    ) -> Result<Started, String> {
+        let mut variables = self.sockets.clone();
+        variables.push(("SERVER_STARTER_GENERATION", generation.to_string().into()));
+        let program = &mut self.program;
+        let sockets = program.descriptors.len();
+        let taken = |number| {
+            program
+                .descriptors
+                .iter()
+                .any(|given| given.number == number)
+        };
+        let channel = self.channels.open(taken);
+        let channel = channel.map_err(|error| self.channels.explain(&error))?;
+        // The worker's end of a pipe is closed here at the end of the function.
+        let (channel, mut offer) = channel.unzip();
+        if let Some(offer) = &mut offer {
+            variables.push(std::mem::take(&mut offer.variable));
+            program.descriptors.extend(offer.handover);
+        }
+        program.candidates = candidates(&self.name, environment.get("PATH"));
+        program.environment = environment.render(&variables);
+        let forked = process::spawn(program);
+        program.descriptors.truncate(sockets);
+        let forked =
+            forked.map_err(|error| format!("cannot fork a new worker: {}", reason(&error)))?;
+        Ok(Started { forked, channel })
     }
 
     /// Says why a child could not become the worker.

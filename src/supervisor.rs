@@ -263,7 +263,8 @@ impl Supervisor {
         }
     }
 
-    fn is_candidate(&self, pid: Pid) -> bool {
+    /// Whether this worker is the one that is being started.
+    pub fn is_candidate(&self, pid: Pid) -> bool {
         self.workers
             .iter()
             .any(|worker| worker.pid == pid && worker.part == Part::Candidate)

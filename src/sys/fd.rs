@@ -23,6 +23,13 @@ pub(super) fn own(number: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
+/// Takes over a descriptor that this process was started with, and makes it close-on-exec. Each is taken once.
+pub fn take(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes an integer and touches no memory; a number that is not open is an error.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    Ok(own(number))
+}
+
 pub fn set_close_on_exec(fd: BorrowedFd) -> io::Result<()> {
     // SAFETY: F_SETFD takes an integer and touches no memory; fd is open.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;

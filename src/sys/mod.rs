@@ -8,6 +8,7 @@ use std::io;
 
 pub mod clock;
 pub mod fd;
+pub mod file;
 pub mod holders;
 pub mod poll;
 pub mod process;

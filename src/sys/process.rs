@@ -16,7 +16,7 @@ pub struct Program {
     pub candidates: Vec<CString>,
     /// With the program's own name as its first.
     pub arguments: Vec<CString>,
-    /// `NAME=value` each.
+    /// `NAME=value` each. A `LISTEN_PID=` without a value is given the number of the child.
     pub environment: Vec<CString>,
     pub dir: Option<CString>,
     pub descriptors: Vec<Handover>,
@@ -63,13 +63,21 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
             .any(|given| given.number == number)
     })?;
     let arguments = pointers(&program.arguments);
-    let environment = pointers(&program.environment);
+    let mut environment = pointers(&program.environment);
+    // Digits, and the NUL behind them, are for the child to write.
+    let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
+    let digits = listen_pid.as_mut_ptr().wrapping_add(b"LISTEN_PID=".len());
+    let is_listen_pid = |string: &CString| string.as_c_str() == c"LISTEN_PID=";
+    if let Some(index) = program.environment.iter().position(is_listen_pid) {
+        environment[index] = listen_pid.as_mut_ptr().cast();
+    }
     // As execvp(3) does, a script without #! is given to the shell: sh, the script's path, the arguments.
     let mut shell = vec![c"/bin/sh".as_ptr(), null()];
     shell.extend_from_slice(&arguments[1..]);
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
     match check(unsafe { libc::fork() })? {
         0 => {
+            write_number(id(), digits);
             let failure = become_program(program, &arguments, &mut shell, &environment);
             let _ = fd::write(writer.as_fd(), &failure);
             leave(255)
@@ -136,6 +144,21 @@ fn become_program(
         Step::Execute,
         &denied.map_or(last, io::Error::from_raw_os_error),
     )
+}
+
+/// Writes a positive number of at most ten digits.
+fn write_number(number: libc::pid_t, digits: *mut u8) {
+    let mut divisor = 1;
+    while number / divisor >= 10 {
+        divisor *= 10;
+    }
+    let mut at = digits;
+    while divisor > 0 {
+        // SAFETY: a pid_t has ten digits at the most, for which there is room.
+        unsafe { at.write(b'0' + (number / divisor % 10) as u8) };
+        at = at.wrapping_add(1);
+        divisor /= 10;
+    }
 }
 
 fn hand_over(given: &Handover) -> io::Result<()> {

@@ -4,12 +4,12 @@
 //! a second.
 
 use super::{check, fd};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::{offset_of, size_of, zeroed};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// A TCP socket that listens, or without a backlog a UDP socket.
 pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<OwnedFd> {
@@ -50,18 +50,90 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
     Ok(socket)
 }
 
-/// A Unix stream socket that listens at `path` and that everybody may connect to.
-pub fn bind_unix(path: &OsStr, backlog: i32) -> io::Result<OwnedFd> {
+/// A Unix stream socket that listens at `path`, where the file has this mode from the beginning.
+pub fn bind_unix(path: &OsStr, mode: u32, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = bind_file(libc::SOCK_STREAM, path, mode)?;
+    listen(socket.as_fd(), backlog)?;
+    Ok(socket)
+}
+
+/// A Unix datagram socket at `path` that everybody may write to, for [`receive`].
+pub fn bind_datagrams(path: &OsStr) -> io::Result<OwnedFd> {
+    let socket = bind_file(libc::SOCK_DGRAM, path, 0o777)?;
+    fd::set_nonblocking(socket.as_fd())?;
+    Ok(socket)
+}
+
+fn bind_file(kind: i32, path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
     let (address, length) = unix_address(path)?;
-    let socket = open(libc::AF_UNIX, libc::SOCK_STREAM)?;
+    let socket = open(libc::AF_UNIX, kind)?;
+    let hidden = !mode as libc::mode_t & 0o777;
     // SAFETY: umask touches no memory and cannot fail. With one thread nobody else makes a file meanwhile.
-    let saved = unsafe { libc::umask(0) };
+    let saved = unsafe { libc::umask(hidden) };
     let bound = bind(socket.as_fd(), &address, length);
     // SAFETY: as above.
     unsafe { libc::umask(saved) };
     bound?;
-    listen(socket.as_fd(), backlog)?;
     Ok(socket)
+}
+
+/// Receives a datagram, of which what is too long for the buffer is lost. A descriptor that comes with it is
+/// closed by the kernel, as recv(2) has no room for it.
+pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    super::retry(|| {
+        // SAFETY: buffer is writable for its length and outlives the call.
+        let count = unsafe {
+            libc::recv(
+                socket.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                0,
+            )
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+/// A way to send datagrams to a Unix socket.
+pub struct Datagrams {
+    socket: OwnedFd,
+    address: libc::sockaddr_un,
+    length: usize,
+}
+
+impl Datagrams {
+    /// `path` is a file, or on Linux with a `@` before it an abstract name. It need not be there yet.
+    pub fn to(path: &OsStr) -> io::Result<Datagrams> {
+        let (mut address, mut length) = unix_address(path)?;
+        if cfg!(target_os = "linux") && path.as_bytes().starts_with(b"@") {
+            // unix(7): such a name begins with a NUL and does not end with one.
+            address.sun_path[0] = 0;
+            length -= 1;
+        }
+        let socket = open(libc::AF_UNIX, libc::SOCK_DGRAM)?;
+        Ok(Datagrams {
+            socket,
+            address,
+            length,
+        })
+    }
+
+    /// Never waits: a receiver that is behind is an error of kind `WouldBlock`, or ENOBUFS on the BSDs.
+    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        // SAFETY: datagram and address are readable for their lengths and outlive the call.
+        let count = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                datagram.as_ptr().cast(),
+                datagram.len(),
+                libc::MSG_DONTWAIT,
+                (&raw const self.address).cast(),
+                self.length as libc::socklen_t,
+            )
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        Ok(())
+    }
 }
 
 /// Whether `path` fits into a socket address.
@@ -125,6 +197,68 @@ fn bind<T>(socket: BorrowedFd, address: &T, length: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// What a socket is bound to.
+pub enum Address {
+    Inet(SocketAddr),
+    /// A path; an abstract name with a `@` before it; empty without either.
+    Unix(OsString),
+}
+
+/// What a socket is bound to; an error of kind `Unsupported` if it is none of these.
+pub fn address(socket: BorrowedFd) -> io::Result<Address> {
+    // SAFETY: all zeroes is a valid sockaddr_storage.
+    let mut raw: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let to = (&raw mut raw).cast();
+    // SAFETY: raw has room for length bytes, and both outlive the call.
+    check(unsafe { libc::getsockname(socket.as_raw_fd(), to, &mut length) })?;
+    match raw.ss_family.into() {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr_storage has room for, and is aligned as, every address, and this one is of that family.
+            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+            Ok(Address::Inet((ip, u16::from_be(raw.sin_port)).into()))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+            Ok(Address::Inet((ip, u16::from_be(raw.sin6_port)).into()))
+        }
+        libc::AF_UNIX => {
+            // SAFETY: as above.
+            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_un>() };
+            let used = (length as usize).saturating_sub(offset_of!(libc::sockaddr_un, sun_path));
+            let name = raw.sun_path.iter().take(used).map(|&byte| byte as u8);
+            Ok(Address::Unix(unix_name(name.collect())))
+        }
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "neither an internet nor a Unix socket",
+        )),
+    }
+}
+
+/// The bytes of a `sun_path` as a name.
+fn unix_name(mut bytes: Vec<u8>) -> OsString {
+    if bytes.first() == Some(&0) && bytes.len() > 1 && cfg!(target_os = "linux") {
+        bytes[0] = b'@';
+    }
+    let end = bytes.iter().position(|&byte| byte == 0);
+    bytes.truncate(end.unwrap_or(bytes.len()));
+    OsString::from_vec(bytes)
+}
+
+/// The type of a socket, such as SOCK_STREAM.
+pub fn kind(socket: BorrowedFd) -> Option<libc::c_int> {
+    option(socket, libc::SOL_SOCKET, libc::SO_TYPE).ok()
+}
+
+/// Whether an IPv6 socket takes no IPv4 connections.
+pub fn is_v6_only(socket: BorrowedFd) -> bool {
+    option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) != Ok(0)
+}
+
 /// Makes a bound socket listen.
 pub fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: listen touches no memory.
@@ -134,21 +268,26 @@ pub fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
 
 /// Whether a socket listens: one that was shut down does not.
 pub fn listens(socket: BorrowedFd) -> bool {
-    let mut listens: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: listens is an int of that length, and both outlive the call.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ACCEPTCONN,
-            (&raw mut listens).cast(),
-            &mut length,
-        )
-    };
     // Every system has the option; one that had not would tell of every socket that it listens.
-    result == -1 || listens != 0
+    option(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN) != Ok(0)
 }
+
+/// The value of an option that is a number.
+fn option(socket: BorrowedFd, level: i32, option: i32) -> Result<libc::c_int, Unknown> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let to = (&raw mut value).cast();
+    // SAFETY: value is an int of that length, and both outlive the call.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, to, &mut length) };
+    match result {
+        -1 => Err(Unknown),
+        _ => Ok(value),
+    }
+}
+
+/// The socket has no such option.
+#[derive(PartialEq, Eq)]
+struct Unknown;
 
 /// The address and how many bytes of it count. The path must leave room for a NUL, as unix(7) advises.
 fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize)> {

@@ -1,0 +1,142 @@
+//! The service manager that runs us, if it listens to sd_notify(3): it is told that we serve, reload, stop.
+
+use crate::policy::Time;
+use crate::sys::socket::Datagrams;
+use crate::worker::Status;
+use std::ffi::OsStr;
+use std::io;
+use std::time::Duration;
+
+/// What it was told last, and how to tell it more.
+pub struct Manager {
+    socket: Option<Datagrams>,
+    state: State,
+    status: String,
+    /// What it has not taken yet, in order.
+    queue: Vec<String>,
+    /// When that is tried again.
+    retry: Option<Time>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Starting,
+    Ready,
+    Reloading,
+    Stopping,
+}
+
+/// How soon it is tried again when the manager is behind with reading.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What a manager that never reads can leave in the queue.
+const ROOM: usize = 64;
+
+impl Manager {
+    /// `address` is the value of `NOTIFY_SOCKET`. The error is one line.
+    pub fn new(address: Option<&OsStr>) -> Result<Manager, String> {
+        let address = address.filter(|address| !address.is_empty());
+        let open = |address: &OsStr| {
+            Datagrams::to(address).map_err(|error| {
+                let reason = crate::sys::reason(&error);
+                format!("NOTIFY_SOCKET={}: {reason}", address.to_string_lossy())
+            })
+        };
+        Ok(Manager {
+            socket: address.map(open).transpose()?,
+            state: State::Starting,
+            status: String::new(),
+            queue: Vec::new(),
+            retry: None,
+        })
+    }
+
+    /// A HUP has come: it is answered even if a restart is in progress, since it waits for an answer to this one.
+    pub fn hup(&mut self, now: Time) {
+        if matches!(self.state, State::Ready | State::Reloading) {
+            self.state = State::Reloading;
+            let now = now.as_micros();
+            self.tell(format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        }
+    }
+
+    /// A worker stands and nothing is in progress.
+    pub fn standing(&mut self) {
+        if matches!(self.state, State::Starting | State::Reloading) {
+            self.state = State::Ready;
+            self.tell("READY=1".to_string());
+        }
+    }
+
+    pub fn stopping(&mut self) {
+        if self.state != State::Stopping {
+            self.state = State::Stopping;
+            self.tell("STOPPING=1".to_string());
+        }
+    }
+
+    /// The workers are these now.
+    pub fn workers(&mut self, status: &Status) {
+        let line = describe(status);
+        if line != self.status {
+            self.tell(format!("STATUS={line}"));
+            self.status = line;
+        }
+    }
+
+    /// When `flush` is wanted at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        self.retry
+    }
+
+    /// Sends what is to be told.
+    pub fn flush(&mut self, now: Time) {
+        self.retry = None;
+        let Some(socket) = &self.socket else {
+            return self.queue.clear();
+        };
+        while let Some(message) = self.queue.first() {
+            if let Err(error) = socket.send(message.as_bytes()) {
+                if is_behind(&error) {
+                    self.retry = Some(now + RETRY);
+                    return;
+                }
+                // Nobody is there: supervision does not depend on a manager.
+            }
+            self.queue.remove(0);
+        }
+    }
+
+    fn tell(&mut self, message: String) {
+        if self.queue.len() < ROOM {
+            self.queue.push(message);
+        }
+    }
+}
+
+fn is_behind(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM)
+    )
+}
+
+/// For people, in a line.
+fn describe(status: &Status) -> String {
+    let mut workers = status.workers.iter().rev();
+    let mut line = match workers.next() {
+        Some(worker) => format!(
+            "generation {} (pid {}) serves",
+            worker.generation, worker.pid
+        ),
+        None => "no worker stands".to_string(),
+    };
+    let old: Vec<String> = workers.map(|worker| worker.pid.to_string()).collect();
+    if !old.is_empty() {
+        line += &format!(", old workers: {}", old.join(","));
+    }
+    if let Some(trouble) = status.trouble {
+        line += &format!(", generation {} failed to start", trouble.failed);
+    }
+    line
+}

@@ -1,0 +1,21 @@
+//! Files and folders, where std has no safe function.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Makes a folder that nobody else has, of mode 0700, at `prefix` and six more characters.
+pub fn make_folder(prefix: &Path) -> io::Result<PathBuf> {
+    let template = [prefix.as_os_str().as_bytes(), b"XXXXXX"].concat();
+    let template = CString::new(template)?.into_raw();
+    // SAFETY: template is a C string of ours, whose last six bytes mkdtemp replaces.
+    let made = unsafe { libc::mkdtemp(template) };
+    let error = io::Error::last_os_error();
+    // SAFETY: it came from into_raw, and its length is what it was.
+    let path = unsafe { CString::from_raw(template) };
+    match made.is_null() {
+        true => Err(error),
+        false => Ok(OsString::from_vec(path.into_bytes()).into()),
+    }
+}
