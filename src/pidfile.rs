@@ -90,9 +90,12 @@ impl Held {
     /// Reads the file and makes sure that its process holds the lock.
     pub fn open(path: &Path) -> Result<Held, Absent> {
         let file = open_regular(path, OpenOptions::new().read(true));
-        let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Absent::NotRunning(refuse(path, &error)),
-            _ => Absent::Unusable(refuse(path, &error)),
+        let file = file.map_err(|error| {
+            let message = refuse(path, &error);
+            match error.kind() == io::ErrorKind::NotFound {
+                true => Absent::NotRunning(message),
+                false => Absent::Unusable(message),
+            }
         })?;
         let mut text = Vec::new();
         // A pid file is short; of anything else the beginning is enough to refuse it.

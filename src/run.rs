@@ -398,7 +398,8 @@ const AFTER_POLL_ERROR: Duration = Duration::from_millis(100);
 fn is_for_worker(name: &OsStr, activated: bool) -> bool {
     let is_one_of = |names: &[&str]| names.iter().any(|known| OsStr::new(known) == name);
     let ours = is_one_of(&["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]);
-    !ours && !(activated && is_one_of(&activation::VARIABLES))
+    let spent = activated && is_one_of(&activation::VARIABLES);
+    !(ours || spent)
 }
 
 /// Looks for what would make the start fail after something was bound or made.
