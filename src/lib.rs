@@ -1,8 +1,9 @@
-//! What a server written in Rust needs to run under [`start_server`]: its listening sockets, its generation.
+//! What a server written in Rust needs to run under [`start_server`]: its listening sockets, its generation,
+//! and a way to say that it is ready.
 //!
 //! `start_server` binds the sockets and hands them to each worker it starts, as open descriptors that the
-//! variable `SERVER_STARTER_PORT` names. A worker takes them once, early, and finishes its connections when it
-//! gets SIGTERM:
+//! variable `SERVER_STARTER_PORT` names. A worker takes them once, early, says when it serves, and finishes its
+//! connections when it gets SIGTERM:
 //!
 //! ```no_run
 //! use std::io::Write;
@@ -10,6 +11,7 @@
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut listeners = server_starter::listeners()?;
 //!     let http = listeners.take("8080")?.into_tcp()?;
+//!     server_starter::ready()?;
 //!     for connection in http.incoming() {
 //!         writeln!(connection?, "hello from generation {}", server_starter::generation()?)?;
 //!     }
@@ -23,11 +25,12 @@ use std::collections::BTreeSet;
 use std::error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(test)]
@@ -39,6 +42,8 @@ mod sys {
 
 const PORTS: &str = "SERVER_STARTER_PORT";
 const GENERATION: &str = "SERVER_STARTER_GENERATION";
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+const READY_FD: &str = "SERVER_STARTER_READY_FD";
 
 /// The sockets that start_server handed to this process, by name and in its command-line order.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ pub enum Error {
     NoSuchListener(String),
     /// The descriptor of the socket of this name is not open, or is not such a socket.
     Unusable(OsString, io::Error),
+    /// start_server asks to be told when this process is ready, but could not be told.
+    NotTold(io::Error),
 }
 
 /// Takes the sockets that start_server handed to this process. No socket is an empty list.
@@ -105,6 +112,44 @@ pub fn generation() -> Result<u64, Error> {
     let value = std::env::var_os(GENERATION).ok_or(Error::NotUnderStartServer(GENERATION))?;
     let number = value.to_str().and_then(|text| text.parse().ok());
     number.ok_or(Error::Malformed(GENERATION, value))
+}
+
+/// Tells start_server that this worker serves from now on, in the way that `--ready` asks for: by sd_notify(3)
+/// to `NOTIFY_SOCKET`, or with a newline to the descriptor of `SERVER_STARTER_READY_FD`, which is closed then.
+///
+/// True: it was told. False: nobody asked, since the interval decides, or this was said before. systemd is told
+/// in the same way if it runs the worker without start_server.
+///
+/// # Errors
+/// [`Error::Malformed`] and [`Error::NotTold`].
+pub fn ready() -> Result<bool, Error> {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let (socket, descriptor) = (set(NOTIFY_SOCKET), set(READY_FD));
+    if (socket.is_none() && descriptor.is_none()) || TOLD.swap(true, Ordering::SeqCst) {
+        return Ok(false);
+    }
+    if let Some(value) = descriptor {
+        let number = value.to_str().and_then(|text| text.parse().ok());
+        let number: RawFd = number.ok_or(Error::Malformed(READY_FD, value))?;
+        let pipe = sys::inherit::take(number).map_err(Error::NotTold)?;
+        File::from(pipe).write_all(b"\n").map_err(Error::NotTold)?;
+    }
+    if let Some(address) = socket {
+        notify(&address).map_err(Error::NotTold)?;
+    }
+    Ok(true)
+}
+
+fn notify(address: &OsStr) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    #[cfg(target_os = "linux")]
+    if let Some(name) = address.as_bytes().strip_prefix(b"@") {
+        use std::os::linux::net::SocketAddrExt;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+        return socket.send_to_addr(b"READY=1", &address).map(drop);
+    }
+    socket.send_to(b"READY=1", address).map(drop)
 }
 
 impl Listeners {
@@ -217,6 +262,9 @@ impl fmt::Display for Error {
                     name.to_string_lossy()
                 )
             }
+            Error::NotTold(error) => {
+                write!(out, "cannot tell start_server that it is ready: {error}")
+            }
         }
     }
 }
@@ -224,7 +272,7 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Error::Unusable(_, error) => Some(error),
+            Error::Unusable(_, error) | Error::NotTold(error) => Some(error),
             Error::NotUnderStartServer(_)
             | Error::Malformed(..)
             | Error::Taken

@@ -4,7 +4,7 @@
 
 mod support;
 
-use server_starter::{generation, listeners, Error};
+use server_starter::{generation, listeners, ready, Error};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
@@ -26,6 +26,7 @@ fn worker() {
         Ok("kinds") => kinds(),
         Ok("list") => list(),
         Ok("first") => first(),
+        Ok("ready") => say_ready(),
         Ok("generation") => generation().map(|generation| tell(&generation.to_string())),
         Ok(other) => panic!("no such worker: {other}"),
         Err(_) => return,
@@ -45,6 +46,16 @@ fn tell(text: &str) {
         folder.join(format!("told{generation}")),
     )
     .unwrap();
+}
+
+/// Says twice that it is ready, and lives on.
+fn say_ready() -> Result<(), Error> {
+    tell(&format!("{} {}", ready()?, ready()?));
+    let parent = kernel::parent();
+    while kernel::parent() == parent {
+        kernel::readable(&[]);
+    }
+    Ok(())
 }
 
 /// Answers with its generation on each kind of socket, until SIGTERM kills it.
@@ -153,8 +164,8 @@ fn text_of(mut connection: impl Read) -> String {
     text
 }
 
-/// What a worker tells that start_server did not start, with `SERVER_STARTER_PORT` or
-/// `SERVER_STARTER_GENERATION` as given and nothing on standard input.
+/// What a worker tells that start_server did not start, with a variable of its
+/// as given and nothing on standard input.
 fn told_alone(role: &str, variable: Option<(&str, &str)>) -> String {
     let scratch = Scratch::new();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -301,4 +312,41 @@ fn variables_that_start_server_would_not_set_are_errors_and_no_panic() {
     }
     let told = told_alone("generation", Some((GENERATION, "18446744073709551615")));
     assert_eq!(told, u64::MAX.to_string());
+}
+
+#[test]
+fn ready_is_said_once_in_the_way_that_start_server_asks_for() {
+    let table: [(&[&str], &str); 3] = [
+        (&["--ready=notify", "--interval=30"], "true false"),
+        (&["--ready=fd=9", "--interval=30"], "true false"),
+        (&["--interval=0"], "false false"),
+    ];
+    for (options, answers) in table {
+        let mut server = Setup::new(options)
+            .args(["--status-file=status"])
+            .env("LIBRARY_WORKER", "ready")
+            .start();
+        for generation in 1..=2 {
+            server.eventually("a worker that stands", || {
+                let newest = server.status().last().copied();
+                newest.filter(|(found, _)| *found == generation)
+            });
+            assert_eq!(told(&server, generation), answers, "{options:?}");
+            server.hup();
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn ready_without_a_reader_is_an_error_and_no_panic() {
+    let table = [
+        (("NOTIFY_SOCKET", "/nowhere/at/all"), "NotTold"),
+        (("SERVER_STARTER_READY_FD", "x"), "Malformed"),
+        (("SERVER_STARTER_READY_FD", "200"), "NotTold"),
+    ];
+    for (variable, error) in table {
+        let found = told_alone("ready", Some(variable));
+        assert!(found.starts_with(error), "{variable:?}: {found}");
+    }
 }

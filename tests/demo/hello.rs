@@ -1,6 +1,6 @@
 //! The worker of `make demo`: a small HTTP server that answers with its generation and process number.
 //!
-//! It shows all that a server needs to run under start_server: take the listener, serve, and on SIGTERM stop
+//! It shows all that a server needs to run under start_server: take the listener, say that it is ready, serve, and on SIGTERM stop
 //! accepting and finish. What it has not accepted stays in the queue of the shared socket, where the next
 //! generation finds it.
 #![allow(
@@ -48,6 +48,7 @@ fn serve() -> Result<()> {
         process::id()
     );
     let terminated = catch_sigterm()?;
+    server_starter::ready()?;
     while wait(&listener, &terminated)? {
         match listener.accept() {
             // A client that hangs up early is its own affair.
