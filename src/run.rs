@@ -111,6 +111,7 @@ pub fn run(options: Options) -> Result<Outcome, String> {
         daemon.turn();
     };
     daemon.log.flush(daemon.now);
+    daemon.manager.flush(daemon.now);
     Ok(outcome)
 }
 
