@@ -50,7 +50,8 @@ fn restart_returns_when_just_the_new_generation_stands() {
         let ended = restart(&server).finish();
         assert_success(&ended);
         assert_eq!(generations(&server), [generation]);
-        assert_eq!(ended.said, "");
+        // Perl's is silent; ours tells how it goes, but of no error.
+        assert!(!ended.said.contains("start_server:"), "{}", ended.said);
         server.worker(generation);
     }
     server.stop();
