@@ -428,6 +428,7 @@ fn a_word_may_come_before_the_news_of_the_exec() {
     life.news(Event::Hup);
     life.news(Event::Spawned(102));
     life.actions.clear();
+    assert_eq!(life.seconds_left(), Some(60), "an exec may hang, too");
     life.news(Event::Ready(102));
     assert!(matches!(life.actions[0], Publish(_)), "{:?}", life.actions);
     life.news(Event::Executed);
@@ -542,6 +543,8 @@ fn the_end_after_giving_up_waits_for_workers_that_were_told_to_finish() {
     life.spawn(103);
     life.dies(103, 256);
     assert!(!life.actions.contains(&Finish(Outcome::GivenUp)));
+    // It remains the reason.
+    life.news(Event::Finish(Signal::TERM));
     life.actions.clear();
     life.dies(101, 0);
     life.expect(&[
