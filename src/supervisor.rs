@@ -461,30 +461,25 @@ impl Supervisor {
     fn kill_who_did_not_finish(&mut self, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
         for worker in &mut self.workers {
             if kill_at(worker, policy).is_some_and(|at| at <= now) {
-                worker.told = Told::Killed;
                 let pid = worker.pid;
                 tell(
                     actions,
                     format!("worker {pid} has not ended within --kill-timeout, killing it"),
                 );
-                let signal = Signal::KILL;
-                actions.push(Action::Signal { pid, signal });
+                kill(worker, actions);
             }
         }
     }
 
     /// The candidate has not become ready in time.
     fn kill_overdue(&mut self, why: Why, actions: &mut Vec<Action>) {
-        let candidates = self.workers.iter_mut();
-        for worker in candidates.filter(|worker| worker.part == Part::Candidate) {
-            worker.told = Told::Killed;
-            let pid = worker.pid;
+        if let Some(candidate) = self.workers.last_mut() {
+            let pid = candidate.pid;
             tell(
                 actions,
                 format!("new worker {pid} is not ready within --start-timeout, killing it"),
             );
-            let signal = Signal::KILL;
-            actions.push(Action::Signal { pid, signal });
+            kill(candidate, actions);
         }
         let step = Step::Overdue;
         self.phase = Phase::Starting { why, step };
@@ -650,6 +645,14 @@ struct AutoRestart {
     interval: Duration,
     /// Old workers of the last restart are still there, and it has waited twice as long for them.
     forced: bool,
+}
+
+fn kill(worker: &mut Worker, actions: &mut Vec<Action>) {
+    worker.told = Told::Killed;
+    actions.push(Action::Signal {
+        pid: worker.pid,
+        signal: Signal::KILL,
+    });
 }
 
 /// When a worker that was told to finish is to be killed.

@@ -128,6 +128,35 @@ pub fn close(fd: i32) {
     unsafe { libc::close(fd) };
 }
 
+/// Writes to a descriptor that nobody owns; with nothing to write, closes it.
+pub fn write_or_close(fd: i32, bytes: &[u8]) -> std::io::Result<()> {
+    if bytes.is_empty() {
+        close(fd);
+        return Ok(());
+    }
+    // SAFETY: bytes is readable for its length and outlives the call.
+    match unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: geteuid touches no memory.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Gives up all privileges, for good.
+pub fn become_nobody() {
+    const NOBODY: u32 = 65534;
+    // SAFETY: no group is given, so none is read.
+    assert_eq!(unsafe { libc::setgroups(0, std::ptr::null()) }, 0);
+    // SAFETY: setgid touches no memory.
+    assert_eq!(unsafe { libc::setgid(NOBODY) }, 0);
+    // SAFETY: setuid touches no memory.
+    assert_eq!(unsafe { libc::setuid(NOBODY) }, 0);
+}
+
 pub fn set_umask(mask: u32) {
     // SAFETY: umask touches no memory.
     unsafe { libc::umask(mask as libc::mode_t) };

@@ -363,6 +363,17 @@ impl Server {
         }
     }
 
+    /// Has the worker of a generation, which is a "talk", say something, and waits until it has.
+    pub fn has_said(&self, generation: u64, words: impl AsRef<[u8]>) {
+        let name = format!("say.{generation}");
+        // Renamed into place, so that it says all or nothing.
+        let new = self.scratch.write(format!("{name}.new"), words);
+        fs::rename(new, self.scratch.path(&name)).unwrap();
+        self.eventually(&format!("worker {generation} to say it"), || {
+            (!self.scratch.path(&name).exists()).then_some(())
+        });
+    }
+
     /// The status file, read by the test's own eyes.
     pub fn status(&self) -> Vec<(u64, i32)> {
         self.scratch

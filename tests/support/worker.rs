@@ -8,8 +8,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// What makes the test binary a worker. The last ones reach it as arguments of its own.
 pub const ARGUMENTS: [&str; 3] = ["--exact", "worker", "--nocapture"];
@@ -29,6 +30,9 @@ pub fn run() {
         return;
     };
     let role = role.into_string().unwrap();
+    if let Some(words) = role.strip_prefix("messenger:") {
+        return deliver(words);
+    }
     let parent = kernel::parent();
     let generation = std::env::var("SERVER_STARTER_GENERATION").unwrap();
     report(&generation);
@@ -52,7 +56,79 @@ pub fn run() {
         "picky" if path("bad").exists() => kernel::exit(3),
         "picky" => serve("serve", &generation, parent, reader),
         "plain" | "serve" | "linger" | "orphan" => serve(role, &generation, parent, reader),
+        // Says that it is ready, and then serves as the value says: "ready:serve".
+        "ready" => {
+            let words: &[u8] = match std::env::var_os("NOTIFY_SOCKET") {
+                Some(_) => b"READY=1",
+                None => b"\n",
+            };
+            say(words);
+            serve(value, &generation, parent, reader)
+        }
+        // Serves as the value says, and meanwhile says what the test writes into the file `say.GENERATION`.
+        "talk" => {
+            let generation_of_words = generation.clone();
+            std::thread::spawn(move || say_what_comes(&generation_of_words));
+            serve(value, &generation, parent, reader)
+        }
+        // Says without end what nobody wants to know.
+        "flood" => {
+            std::thread::spawn(|| loop {
+                say(b"X=1");
+            });
+            serve(value, &generation, parent, reader)
+        }
         _ => panic!("no such role: {role}"),
+    }
+}
+
+/// Says each text that appears in the file, and removes it: it was said. `MESSENGER` is who says it: the worker
+/// itself, a "grandchild" of it, or "nobody", the user without privileges.
+fn say_what_comes(generation: &str) {
+    let name = format!("say.{generation}");
+    loop {
+        eventually(|| path(&name).exists().then_some(()), || name.clone());
+        match std::env::var_os("MESSENGER") {
+            None => say(&fs::read(path(&name)).unwrap()),
+            Some(_) => {
+                // Something behind it keeps the shell from becoming the messenger.
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "\"$0\" \"$@\"; true"]);
+                shell
+                    .arg(std::env::current_exe().unwrap())
+                    .args(ARGUMENTS)
+                    .env("WORKER_ROLE", format!("messenger:{name}"));
+                shell.status().unwrap();
+            }
+        }
+        fs::remove_file(path(&name)).unwrap();
+    }
+}
+
+/// The messenger: says what is in a file.
+fn deliver(name: &str) {
+    let words = fs::read(path(name)).unwrap();
+    if std::env::var_os("MESSENGER").is_some_and(|who| who == "nobody") {
+        kernel::become_nobody();
+    }
+    say(&words);
+}
+
+/// Says something in the way that start_server asks for; saying nothing on the pipe is to close it. That a word
+/// cannot be said is noted: some tests say what has no room in a datagram.
+fn say(words: &[u8]) {
+    let told = match std::env::var_os("NOTIFY_SOCKET") {
+        Some(socket) => UnixDatagram::unbound()
+            .unwrap()
+            .send_to(words, socket)
+            .map(drop),
+        None => {
+            let number = std::env::var("SERVER_STARTER_READY_FD").unwrap();
+            kernel::write_or_close(number.parse().unwrap(), words)
+        }
+    };
+    if let Err(error) = told {
+        note(&format!("could not say it: {error}"));
     }
 }
 
