@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -389,4 +389,25 @@ pub fn refuse_fork(command: &mut std::process::Command) {
     };
     // SAFETY: the closure only makes async-signal-safe calls on memory that it owns.
     unsafe { command.pre_exec(install) };
+}
+
+/// What a service manager compares MONOTONIC_USEC with.
+pub fn monotonic_micros() -> u64 {
+    // SAFETY: all zeroes is a valid timespec.
+    let mut time: libc::timespec = unsafe { zeroed() };
+    // SAFETY: time outlives the call.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    assert_eq!(result, 0);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
+/// A copy at a high number, which nobody uses for anything else. No child inherits it.
+pub fn copy_far_off(fd: &dyn AsFd) -> OwnedFd {
+    const FAR: libc::c_int = 100;
+    let number = fd.as_fd().as_raw_fd();
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, FAR) };
+    assert!(copy >= FAR);
+    // SAFETY: the system has just given it, and nobody else knows of it.
+    unsafe { OwnedFd::from_raw_fd(copy) }
 }

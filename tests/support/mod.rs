@@ -366,12 +366,17 @@ impl Server {
     /// Has the worker of a generation, which is a "talk", say something, and waits until it has.
     pub fn has_said(&self, generation: u64, words: impl AsRef<[u8]>) {
         let name = format!("say.{generation}");
+        let is_said = || {
+            self.eventually(&format!("worker {generation} to say it"), || {
+                (!self.scratch.path(&name).exists()).then_some(())
+            });
+        };
+        // It may have something else to say first.
+        is_said();
         // Renamed into place, so that it says all or nothing.
         let new = self.scratch.write(format!("{name}.new"), words);
         fs::rename(new, self.scratch.path(&name)).unwrap();
-        self.eventually(&format!("worker {generation} to say it"), || {
-            (!self.scratch.path(&name).exists()).then_some(())
-        });
+        is_said();
     }
 
     /// The status file, read by the test's own eyes.
@@ -396,6 +401,23 @@ impl Server {
                 (found == generations).then_some(())
             },
         );
+    }
+
+    /// The lines of the status file, in one line and without processes: "1 2 failed:3".
+    pub fn outline(&self) -> String {
+        let text = self.scratch.read("status");
+        let lines = text.lines().map(|line| match line.split_once(':') {
+            Some((generation, _)) if generation.parse::<u64>().is_ok() => generation,
+            Some(_) | None => line,
+        });
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Waits until the status file is like that.
+    pub fn shows(&self, outline: &str) {
+        self.eventually(&format!("{outline:?} in the status file"), || {
+            (self.outline() == outline).then_some(())
+        });
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -506,7 +528,7 @@ pub fn ask(port: u16) -> std::io::Result<(u64, i32)> {
 }
 
 /// What Linux says of a process; elsewhere every process is taken for one that sleeps.
-fn is_asleep(pid: i32) -> bool {
+pub fn is_asleep(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.map_or(true, |stat| {
         stat.rsplit_once(") ")

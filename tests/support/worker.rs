@@ -55,14 +55,12 @@ pub fn run() {
         // Cannot start while the file `bad` is there.
         "picky" if path("bad").exists() => kernel::exit(3),
         "picky" => serve("serve", &generation, parent, reader),
-        "plain" | "serve" | "linger" | "orphan" => serve(role, &generation, parent, reader),
+        "plain" | "serve" | "linger" | "orphan" | "stubborn" => {
+            serve(role, &generation, parent, reader)
+        }
         // Says that it is ready, and then serves as the value says: "ready:serve".
         "ready" => {
-            let words: &[u8] = match std::env::var_os("NOTIFY_SOCKET") {
-                Some(_) => b"READY=1",
-                None => b"\n",
-            };
-            say(words);
+            say(ready());
             serve(value, &generation, parent, reader)
         }
         // Serves as the value says, and meanwhile says what the test writes into the file `say.GENERATION`.
@@ -71,10 +69,10 @@ pub fn run() {
             std::thread::spawn(move || say_what_comes(&generation_of_words));
             serve(value, &generation, parent, reader)
         }
-        // Says without end what nobody wants to know.
+        // Says without end that it is ready.
         "flood" => {
             std::thread::spawn(|| loop {
-                say(b"X=1");
+                say(ready());
             });
             serve(value, &generation, parent, reader)
         }
@@ -114,6 +112,13 @@ fn deliver(name: &str) {
     say(&words);
 }
 
+fn ready() -> &'static [u8] {
+    match std::env::var_os("NOTIFY_SOCKET") {
+        Some(_) => b"READY=1",
+        None => b"\n",
+    }
+}
+
 /// Says something in the way that start_server asks for; saying nothing on the pipe is to close it. That a word
 /// cannot be said is noted: some tests say what has no room in a datagram.
 fn say(words: &[u8]) {
@@ -133,7 +138,8 @@ fn say(words: &[u8]) {
 }
 
 /// Answers on every stream socket. "serve" ends on the first signal, "linger" when the file `leave` is there
-/// after it; "plain" catches nothing; "orphan" outlives start_server, but not the test's folder.
+/// after it, "stubborn" on none; "plain" catches nothing; "orphan" outlives start_server, but not the test's
+/// folder.
 fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> ! {
     let listeners: Vec<i32> = ports()
         .into_iter()
