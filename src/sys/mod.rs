@@ -37,8 +37,8 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 /// The system's own words for an error, without the number that Rust puts behind them.
 pub fn reason(error: &io::Error) -> String {
     let mut text = error.to_string();
-    if let Some(end) = text.find(" (os error ") {
-        text.truncate(end);
+    if let (Some(_), Some(end)) = (error.raw_os_error(), text.rfind('(')) {
+        text.truncate(end - 1);
     }
     text
 }
