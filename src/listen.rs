@@ -206,10 +206,14 @@ impl Binder<'_> {
 
     fn bind_path(&mut self, path: &Path) -> Result<(OwnedFd, Option<i32>), String> {
         let backlog = backlog(self.options);
-        let socket = socket::bind_unix(path.as_os_str(), self.options.path_mode, backlog)
-            .map_err(|error| refuse_bind(path, &error))?;
-        let file = OurFile::at(path).map_err(|error| refuse_bind(path, &error))?;
-        self.files.push(file);
+        let bound =
+            socket::bind_unix(path.as_os_str(), self.options.path_mode).and_then(|socket| {
+                // It is ours, bound above, even if we cannot learn its inode.
+                let file = OurFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
+                self.files.push(file);
+                socket::listen(socket.as_fd(), backlog).map(|()| socket)
+            });
+        let socket = bound.map_err(|error| refuse_bind(path, &error))?;
         Ok((socket, Some(backlog)))
     }
 }
