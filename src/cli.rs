@@ -290,7 +290,7 @@ fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<O
 
 /// Finds the option that a word, without its dashes and its value, means.
 fn find(typed: &str) -> Result<(&'static str, Takes), String> {
-    let lower = typed.to_lowercase();
+    let lower = typed.to_ascii_lowercase();
     if let Some(option) = PERLS.iter().chain(OURS).find(|(name, _)| *name == lower) {
         return Ok(*option);
     }

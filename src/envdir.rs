@@ -1,6 +1,6 @@
 //! An envdir, as in daemontools: a folder of files, each a variable's name with its value inside.
 
-use crate::file;
+use crate::{file, sys};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
@@ -17,7 +17,7 @@ pub type Variables = BTreeMap<OsString, OsString>;
 /// What keeps it from being read now, but says nothing of what is in it: no descriptor, no memory, a disk error.
 pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> io::Result<Variables> {
     let mut variables = Variables::new();
-    let entries = match fs::read_dir(dir) {
+    let entries = match sys::retry(|| fs::read_dir(dir)) {
         Ok(entries) => entries,
         Err(error) if is_absent(&error) => return Ok(variables),
         Err(error) => return Err(error),

@@ -19,12 +19,11 @@ impl Environment {
         inherited: impl Iterator<Item = (OsString, OsString)>,
         options: &[(&str, OsString)],
     ) -> Environment {
-        let mut base: Variables = inherited.collect();
-        base.extend(
-            options
-                .iter()
-                .map(|(name, value)| ((*name).into(), value.clone())),
-        );
+        let options = options
+            .iter()
+            .map(|(name, value)| ((*name).into(), value.clone()));
+        let mut base = Variables::new();
+        base.extend(inherited.chain(options));
         let envdir = base
             .get(OsStr::new("ENVDIR"))
             .filter(|dir| !dir.is_empty())

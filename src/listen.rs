@@ -18,7 +18,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The sockets of this start_server, in the order in which workers learn of them.
 pub struct Listeners {
@@ -40,144 +40,186 @@ struct Listener {
     backlog: Option<i32>,
 }
 
+/// A socket to be.
+struct Slot<'a> {
+    name: OsString,
+    source: Source<'a>,
+    /// The number that it must have in the worker, if any.
+    number: Option<RawFd>,
+}
+
+enum Source<'a> {
+    /// A service manager has made it. A queue is known to be there for those that an option asks for.
+    Given(OwnedFd, Option<i32>),
+    Port(&'a Endpoint, SocketAddr),
+    Path(&'a Path),
+    /// A socket file that nobody listens on lies at the path.
+    DeadPath(&'a Path),
+}
+
 /// Binds every port and path that is not among the sockets `given` by a service manager. The error is one line,
 /// which tells `left_over` workers, those of a start_server that is gone, from other processes that are in the way.
-pub fn bind(
-    options: &Options,
-    mut given: Vec<Given>,
-    left_over: &[Pid],
-) -> Result<Listeners, String> {
-    let ports = &options.ports;
-    let addresses = resolve(ports)?;
+pub fn bind(options: &Options, given: Vec<Given>, left_over: &[Pid]) -> Result<Listeners, String> {
+    let mut slots = plan(options, given)?;
+    let claimed = claimed_numbers(options, &slots)?;
+    for slot in &mut slots {
+        if let Source::Path(path) = slot.source {
+            if look_at(path, left_over)? {
+                slot.source = Source::DeadPath(path);
+            }
+        }
+    }
+    let mut binder = Binder {
+        options,
+        claimed,
+        left_over,
+        files: Vec::new(),
+        notes: Vec::new(),
+    };
+    // The first free numbers belong to those that did not ask for one, as under Perl.
+    let mut listeners: Vec<Option<Listener>> = slots.iter().map(|_| None).collect();
+    let (asking, free): (Vec<_>, Vec<_>) = slots
+        .into_iter()
+        .zip(&mut listeners)
+        .partition(|(slot, _)| slot.number.is_some());
+    for (slot, listener) in free.into_iter().chain(asking) {
+        *listener = Some(binder.bind(slot)?);
+    }
+    Ok(Listeners {
+        listeners: listeners.into_iter().flatten().collect(),
+        listen_fds: options.listen_fds,
+        _files: binder.files,
+        notes: binder.notes,
+    })
+}
+
+/// What workers shall get, in their order: ports, paths, and what no option asks for.
+fn plan<'a>(options: &'a Options, mut given: Vec<Given>) -> Result<Vec<Slot<'a>>, String> {
     let mut take = |is_it: &dyn Fn(&Given) -> bool| {
         let index = given.iter().position(is_it)?;
         Some(given.remove(index).socket)
     };
-    let mut ports_given: Vec<Option<OwnedFd>> = ports
-        .iter()
-        .zip(&addresses)
-        .map(|(port, address)| take(&|given| given.is_port(port, address)))
-        .collect();
-    let paths_given: Vec<Option<OwnedFd>> = options
-        .paths
-        .iter()
-        .map(|path| take(&|given| given.is_path(path)))
-        .collect();
-    let total = ports.len() + options.paths.len() + given.len();
-    let claimed = claimed_numbers(options, total)?;
-    let to_bind = options.paths.iter().zip(&paths_given);
-    let to_bind = to_bind.filter(|(_, given)| given.is_none());
-    let dead_sockets = look_at(to_bind.map(|(path, _)| path), left_over)?;
-    let backlog = options.backlog.unwrap_or(socket::LONGEST_BACKLOG);
-    let mut notes = Vec::new();
-
-    // Moves a socket out of the way of numbers that somebody asked for, and gives it its own.
-    let place = |index: usize, socket: OwnedFd, descriptor: Option<RawFd>| {
-        let socket = fd::move_off(socket, |number| claimed.contains(&number))?;
-        let in_row = options
-            .listen_fds
-            .then(|| activation::FIRST + index as RawFd);
-        let number = descriptor.or(in_row).unwrap_or(socket.as_raw_fd());
-        io::Result::Ok((socket, number))
-    };
-    let mut bind_port = |index: usize| -> Result<(usize, Listener), String> {
-        let port: &Endpoint = &ports[index];
-        let queue = match port.transport {
-            Transport::Tcp => Some(backlog),
-            Transport::Udp => None,
-        };
-        let (socket, number) = ports_given[index]
-            .take()
-            .map_or_else(|| socket::bind_inet(&addresses[index], queue), Ok)
-            .and_then(|socket| place(index, socket, port.descriptor))
-            .map_err(|error| {
-                let mut reason = sys::reason(&error);
-                if error.kind() == io::ErrorKind::AddrInUse {
-                    let holders = holders::of_port(&addresses[index], queue.is_some());
-                    reason += &held_by(&holders, left_over);
-                }
-                format!("cannot bind --port={}: {reason}", port.name)
-            })?;
-        Ok((
-            index,
-            Listener {
-                name: port.name.clone().into(),
-                socket,
-                number,
-                backlog: queue,
+    let queue = backlog(options);
+    let mut slots = Vec::new();
+    for (port, address) in options.ports.iter().zip(resolve(&options.ports)?) {
+        let is_tcp = port.transport == Transport::Tcp;
+        slots.push(Slot {
+            name: port.name.clone().into(),
+            source: match take(&|given| given.is_port(port, &address)) {
+                Some(socket) => Source::Given(socket, is_tcp.then_some(queue)),
+                None => Source::Port(port, address),
             },
-        ))
-    };
-    // The first free numbers belong to those that did not ask for one, as under Perl.
-    let (numbered, free): (Vec<_>, Vec<_>) =
-        (0..ports.len()).partition(|&index| ports[index].descriptor.is_some());
-    let mut bound = free
-        .into_iter()
-        .map(&mut bind_port)
-        .collect::<Result<Vec<_>, _>>()?;
-
-    let mut files = Vec::new();
-    let paths = options.paths.iter().zip(paths_given);
-    for (index, (path, socket)) in (ports.len()..).zip(paths) {
-        let refuse = |error| refuse_path(path, &format!("cannot bind: {}", sys::reason(&error)));
-        if dead_sockets.contains(path) {
-            notes.push(format!("removing existing socket file:{}", path.display()));
-            fs::remove_file(path).map_err(refuse)?;
+            number: port.descriptor,
+        });
+    }
+    for path in &options.paths {
+        slots.push(Slot {
+            name: path.clone().into(),
+            source: match take(&|given| given.is_path(path)) {
+                Some(socket) => Source::Given(socket, Some(queue)),
+                None => Source::Path(path),
+            },
+            number: None,
+        });
+    }
+    slots.extend(given.into_iter().map(|given| Slot {
+        name: given.name(),
+        source: Source::Given(given.socket, None),
+        number: None,
+    }));
+    if options.listen_fds {
+        for (slot, in_row) in slots.iter_mut().zip(activation::FIRST..) {
+            if let Some(number) = slot.number.filter(|&number| number != in_row) {
+                return Err(format!(
+                    "--port={}={number}: --listen-fds hands it over as descriptor {in_row}",
+                    slot.name.to_string_lossy()
+                ));
+            }
+            slot.number = Some(in_row);
         }
-        let socket = match socket {
-            // Its file is the service manager's.
-            Some(given) => given,
-            None => {
-                let mode = options.path_mode;
-                let socket = socket::bind_unix(path.as_os_str(), mode, backlog).map_err(refuse)?;
-                files.push(OurFile::at(path).map_err(refuse)?);
-                socket
+    }
+    Ok(slots)
+}
+
+/// What a slot needs to become a listener, and what comes of it beside that.
+struct Binder<'a> {
+    options: &'a Options,
+    /// Numbers that a socket must have in the worker, so that no other may have them here.
+    claimed: BTreeSet<RawFd>,
+    left_over: &'a [Pid],
+    files: Vec<OurFile>,
+    notes: Vec<String>,
+}
+
+impl Binder<'_> {
+    fn bind(&mut self, slot: Slot) -> Result<Listener, String> {
+        let (socket, backlog) = match slot.source {
+            Source::Given(socket, backlog) => (socket, backlog),
+            Source::Port(port, address) => self.bind_port(port, &address)?,
+            Source::Path(path) => self.bind_path(path)?,
+            Source::DeadPath(path) => {
+                let note = format!("removing existing socket file:{}", path.display());
+                self.notes.push(note);
+                fs::remove_file(path).map_err(|error| refuse_bind(path, &error))?;
+                self.bind_path(path)?
             }
         };
-        let (socket, number) = place(index, socket, None).map_err(refuse)?;
-        let listener = Listener {
-            name: path.clone().into(),
-            socket,
-            number,
-            backlog: Some(backlog),
-        };
-        bound.push((index, listener));
-    }
-
-    for index in numbered {
-        let (index, listener) = bind_port(index)?;
-        notes.push(format!(
-            "socket is duplicated to file descriptor {}",
-            listener.number
-        ));
-        bound.push((index, listener));
-    }
-    for (index, given) in (ports.len() + options.paths.len()..).zip(given) {
-        let name = given.name();
-        let refuse = |error| {
-            format!(
-                "cannot hand on {}: {}",
-                name.to_string_lossy(),
-                sys::reason(&error)
-            )
-        };
-        let (socket, number) = place(index, given.socket, None).map_err(refuse)?;
-        let listener = Listener {
+        let name = slot.name;
+        let socket = fd::move_off(socket, |number| self.claimed.contains(&number));
+        let socket = socket.map_err(|error| {
+            let (name, reason) = (name.to_string_lossy(), sys::reason(&error));
+            format!("cannot place the socket of {name}: {reason}")
+        })?;
+        Ok(Listener {
+            number: slot.number.unwrap_or(socket.as_raw_fd()),
             name,
             socket,
-            number,
-            // How long its queue is, and whether it has one, is the service manager's business.
-            backlog: None,
-        };
-        bound.push((index, listener));
+            backlog,
+        })
     }
-    bound.sort_by_key(|(index, _)| *index);
-    Ok(Listeners {
-        listeners: bound.into_iter().map(|(_, listener)| listener).collect(),
-        listen_fds: options.listen_fds,
-        _files: files,
-        notes,
-    })
+
+    fn bind_port(
+        &mut self,
+        port: &Endpoint,
+        address: &SocketAddr,
+    ) -> Result<(OwnedFd, Option<i32>), String> {
+        let backlog = match port.transport {
+            Transport::Tcp => Some(backlog(self.options)),
+            Transport::Udp => None,
+        };
+        if let Some(number) = port.descriptor {
+            let note = format!("socket is duplicated to file descriptor {number}");
+            self.notes.push(note);
+        }
+        match socket::bind_inet(address, backlog) {
+            Ok(socket) => Ok((socket, backlog)),
+            Err(error) => {
+                let mut reason = sys::reason(&error);
+                if error.kind() == io::ErrorKind::AddrInUse {
+                    let holders = holders::of_port(address, backlog.is_some());
+                    reason += &held_by(&holders, self.left_over);
+                }
+                Err(format!("cannot bind --port={}: {reason}", port.name))
+            }
+        }
+    }
+
+    fn bind_path(&mut self, path: &Path) -> Result<(OwnedFd, Option<i32>), String> {
+        let backlog = backlog(self.options);
+        let bound =
+            socket::bind_unix(path.as_os_str(), self.options.path_mode).and_then(|socket| {
+                // It is ours, bound above, even if we cannot learn its inode.
+                let file = OurFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
+                self.files.push(file);
+                socket::listen(socket.as_fd(), backlog).map(|()| socket)
+            });
+        let socket = bound.map_err(|error| refuse_bind(path, &error))?;
+        Ok((socket, Some(backlog)))
+    }
+}
+
+fn backlog(options: &Options) -> i32 {
+    options.backlog.unwrap_or(socket::LONGEST_BACKLOG)
 }
 
 impl Listeners {
@@ -278,20 +320,24 @@ fn address_of(port: &Endpoint) -> Result<SocketAddr, String> {
     }
 }
 
-/// The numbers that nothing else of ours may have, where workers get `total` sockets.
-fn claimed_numbers(options: &Options, total: usize) -> Result<BTreeSet<RawFd>, String> {
+/// The numbers that sockets, and the pipe of `--ready`, must have in the worker.
+fn claimed_numbers(options: &Options, slots: &[Slot]) -> Result<BTreeSet<RawFd>, String> {
     let limit = fd::limit();
     let mut claimed = BTreeSet::new();
-    if options.listen_fds {
-        let row = activation::FIRST..activation::FIRST.saturating_add(total as RawFd);
-        claimed.extend(row);
+    for slot in slots {
+        let Some(number) = slot.number else {
+            continue;
+        };
+        if number >= limit {
+            let (name, last) = (slot.name.to_string_lossy(), limit - 1);
+            return Err(format!("--port={name}={number}: descriptors end at {last}"));
+        }
+        claimed.insert(number);
     }
     if let Readiness::Descriptor(number) = options.policy.readiness {
         if number >= limit {
-            return Err(format!(
-                "--ready=fd={number}: descriptors end at {}",
-                limit - 1
-            ));
+            let last = limit - 1;
+            return Err(format!("--ready=fd={number}: descriptors end at {last}"));
         }
         if !claimed.insert(number) {
             return Err(format!(
@@ -299,67 +345,44 @@ fn claimed_numbers(options: &Options, total: usize) -> Result<BTreeSet<RawFd>, S
             ));
         }
     }
-    for (index, port) in options.ports.iter().enumerate() {
-        let Some(number) = port.descriptor else {
-            continue;
-        };
-        let refuse = |reason: String| Err(format!("--port={}={number}: {reason}", port.name));
-        let in_row = activation::FIRST + index as RawFd;
-        if number >= limit {
-            return refuse(format!("descriptors end at {}", limit - 1));
-        }
-        if options.listen_fds && number != in_row {
-            return refuse(format!("--listen-fds hands it over as descriptor {in_row}"));
-        }
-        claimed.insert(number);
-    }
     Ok(claimed)
 }
 
-/// Refuses every path that is not ours to bind; gives those where a socket lies that nobody listens on.
-fn look_at<'a>(
-    paths: impl Iterator<Item = &'a PathBuf>,
-    left_over: &[Pid],
-) -> Result<BTreeSet<&'a PathBuf>, String> {
-    let mut dead_sockets = BTreeSet::new();
-    for path in paths {
-        socket::check_unix_path(path.as_os_str())
-            .map_err(|error| refuse_path(path, &sys::reason(&error)))?;
-        let kind = match fs::symlink_metadata(path) {
-            Ok(metadata) => metadata.file_type(),
-            // If it is more than a name that is free, bind will say so.
-            Err(_) => continue,
+/// Refuses a path that is not ours to bind. True: a socket lies there that nobody listens on.
+fn look_at(path: &Path, left_over: &[Pid]) -> Result<bool, String> {
+    socket::check_unix_path(path.as_os_str())
+        .map_err(|error| refuse_path(path, &sys::reason(&error)))?;
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        // If it is more than a name that is free, bind will say so.
+        Err(_) => return Ok(false),
+    };
+    if !kind.is_socket() {
+        let what = match kind {
+            kind if kind.is_symlink() => "a symbolic link",
+            kind if kind.is_dir() => "a directory",
+            kind if kind.is_file() => "a regular file",
+            _ => "something that is no socket",
         };
-        if !kind.is_socket() {
-            let what = match kind {
-                kind if kind.is_symlink() => "a symbolic link",
-                kind if kind.is_dir() => "a directory",
-                kind if kind.is_file() => "a regular file",
-                _ => "something that is no socket",
-            };
-            return Err(refuse_path(path, &format!("{what} is in the way")));
+        return Err(refuse_path(path, &format!("{what} is in the way")));
+    }
+    match socket::probe_unix(path.as_os_str()) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        Err(error) if !is_answer(&error) => {
+            let reason = sys::reason(&error);
+            Err(refuse_path(
+                path,
+                &format!("cannot tell who listens there: {reason}"),
+            ))
         }
-        match socket::probe_unix(path.as_os_str()) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                dead_sockets.insert(path);
-            }
-            Err(error) if !is_answer(&error) => {
-                let reason = sys::reason(&error);
-                return Err(refuse_path(
-                    path,
-                    &format!("cannot tell who listens there: {reason}"),
-                ));
-            }
-            Ok(()) | Err(_) => {
-                let holders = held_by(&holders::of_path(path), left_over);
-                return Err(refuse_path(
-                    path,
-                    &format!("another process listens there{holders}"),
-                ));
-            }
+        Ok(()) | Err(_) => {
+            let holders = held_by(&holders::of_path(path), left_over);
+            Err(refuse_path(
+                path,
+                &format!("another process listens there{holders}"),
+            ))
         }
     }
-    Ok(dead_sockets)
 }
 
 /// A full queue, or a socket of another type: somebody has it.
@@ -380,6 +403,10 @@ fn held_by(holders: &[Holder], left_over: &[Pid]) -> String {
         none if none.is_empty() => none,
         list => format!(": {list}"),
     }
+}
+
+fn refuse_bind(path: &Path, error: &io::Error) -> String {
+    refuse_path(path, &format!("cannot bind: {}", sys::reason(error)))
 }
 
 fn refuse_path(path: &Path, reason: &str) -> String {

@@ -26,6 +26,7 @@
 use crate::supervisor::Outcome;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 mod activation;
 mod cli;
@@ -121,9 +122,12 @@ fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
 }
 
 fn print(text: &str) -> Result<(), String> {
-    let mut stdout = io::stdout();
-    let printed = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-    printed.map_err(|error| format!("cannot print: {}", sys::reason(&error)))
+    let stdout = io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let count = sys::fd::write(stdout.as_fd(), rest)
+            .map_err(|error| format!("cannot print: {}", sys::reason(&error)))?;
+        rest = &rest[count..];
+    }
+    Ok(())
 }

@@ -55,8 +55,8 @@ impl Manager {
     pub fn hup(&mut self, now: Time) {
         if matches!(self.state, State::Ready | State::Reloading) {
             self.state = State::Reloading;
-            let now = now.as_micros();
-            self.tell(format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+            let (seconds, rest) = (now.as_secs(), now.subsec_micros());
+            self.tell(format!("RELOADING=1\nMONOTONIC_USEC={seconds}{rest:06}"));
         }
     }
 

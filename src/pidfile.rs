@@ -23,6 +23,13 @@ impl PidFile {
     pub fn lock(path: &Path) -> Result<PidFile, String> {
         loop {
             let (file, created) = open(path).map_err(|error| refuse(path, &error))?;
+            let fail = |error: io::Error| {
+                if created {
+                    // It is still empty, and the first error says why.
+                    let _ = fs::remove_file(path);
+                }
+                refuse(path, &error)
+            };
             match fd::lock(file.as_fd(), fd::Lock::TryExclusive) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if is_held(&file) {
@@ -31,9 +38,9 @@ impl PidFile {
                     // It was only somebody who looked whether it is held.
                     continue;
                 }
-                result => result.map_err(|error| refuse(path, &error))?,
+                result => result.map_err(fail)?,
             }
-            let metadata = file.metadata().map_err(|error| refuse(path, &error))?;
+            let metadata = file.metadata().map_err(fail)?;
             // Between open and lock the one that had it may have ended and removed it.
             if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
                 let ours = created.then(|| OurFile::new(path, &metadata));

@@ -171,17 +171,21 @@ impl Channel {
 /// the descriptor that comes with it because we do not ask for it.
 fn parse(datagram: &[u8]) -> Vec<Word> {
     let text = String::from_utf8_lossy(datagram);
-    let word = |line: &str| match line.split_once('=')? {
-        ("READY", "1") => Some(Word::Ready),
-        ("STATUS", text) => Some(Word::Status(text.to_string())),
-        ("EXTEND_TIMEOUT_USEC", number) => {
-            Some(Word::Extend(Duration::from_micros(number.parse().ok()?)))
+    let mut words = Vec::new();
+    let mut ready = false;
+    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        match key {
+            "READY" => ready |= value == "1",
+            "STATUS" => words.push(Word::Status(value.to_string())),
+            "EXTEND_TIMEOUT_USEC" => {
+                let time = value.parse().map(Duration::from_micros);
+                words.extend(time.map(Word::Extend));
+            }
+            _ => {}
         }
-        _ => None,
-    };
-    let mut words: Vec<Word> = text.lines().filter_map(word).collect();
+    }
     // What comes together with it still belongs to the start.
-    words.sort_by_key(|word| *word == Word::Ready);
+    words.extend(ready.then_some(Word::Ready));
     words
 }
 
@@ -195,7 +199,8 @@ impl Folder {
     /// Everybody may pass through, since a worker may have dropped its privileges, but nobody can list it: who
     /// knows the socket's name was told it.
     fn new(parent: &Path) -> io::Result<Folder> {
-        let path = file::make_folder(&std::path::absolute(parent)?.join("start_server-"))?;
+        let parent = std::env::current_dir()?.join(parent);
+        let path = file::make_folder(&parent.join("start_server-"))?;
         // The hasher's keys are the system's random numbers.
         let name = RandomState::new().build_hasher().finish();
         let folder = Folder {

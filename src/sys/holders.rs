@@ -4,7 +4,6 @@
 //! Other systems have no such files, and a caller without privileges sees only processes of its own: then
 //! nobody is found.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,7 +43,7 @@ pub fn of_path(path: &Path) -> Vec<Holder> {
 }
 
 /// The inodes of the sockets in a table whose line is wanted.
-fn inodes(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> BTreeSet<String> {
+fn inodes(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
     let lines = text
         .lines()
@@ -56,7 +55,7 @@ fn inodes(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> BT
         .collect()
 }
 
-fn of_inodes(inodes: &BTreeSet<String>) -> Vec<Holder> {
+fn of_inodes(inodes: &[String]) -> Vec<Holder> {
     let mut holders = Vec::new();
     if inodes.is_empty() {
         return holders;
@@ -75,7 +74,9 @@ fn of_inodes(inodes: &BTreeSet<String>) -> Vec<Holder> {
             .flatten();
         let mut targets =
             descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-        if targets.any(|target| socket_inode(&target).is_some_and(|inode| inodes.contains(inode))) {
+        if targets.any(|target| {
+            socket_inode(&target).is_some_and(|inode| inodes.iter().any(|known| known == inode))
+        }) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             holders.push(Holder {
                 pid,

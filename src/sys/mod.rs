@@ -25,7 +25,7 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// Calls again for as long as a signal interrupts the call.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -37,8 +37,8 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 /// The system's own words for an error, without the number that Rust puts behind them.
 pub fn reason(error: &io::Error) -> String {
     let mut text = error.to_string();
-    if let Some(end) = text.find(" (os error ") {
-        text.truncate(end);
+    if let (Some(_), Some(end)) = (error.raw_os_error(), text.rfind('(')) {
+        text.truncate(end - 1);
     }
     text
 }

@@ -41,7 +41,11 @@ impl Interest {
 pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Result<()> {
     let milliseconds = match patience {
         None => -1,
-        Some(time) => time.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32,
+        Some(time) => {
+            let rest = time.subsec_nanos().div_ceil(1_000_000);
+            let whole = time.as_secs().saturating_mul(1000);
+            whole.saturating_add(rest.into()).min(i32::MAX as u64) as i32
+        }
     };
     let mut entries: Vec<libc::pollfd> = interests.iter().map(|interest| interest.entry).collect();
     let mut poll = |milliseconds| {

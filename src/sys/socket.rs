@@ -50,11 +50,9 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
     Ok(socket)
 }
 
-/// A Unix stream socket that listens at `path`, where the file has this mode from the beginning.
-pub fn bind_unix(path: &OsStr, mode: u32, backlog: i32) -> io::Result<OwnedFd> {
-    let socket = bind_file(libc::SOCK_STREAM, path, mode)?;
-    listen(socket.as_fd(), backlog)?;
-    Ok(socket)
+/// A Unix stream socket at `path`, where the file has this mode from the beginning. It does not listen yet.
+pub fn bind_unix(path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
+    bind_file(libc::SOCK_STREAM, path, mode)
 }
 
 /// A Unix datagram socket at `path` that everybody may write to, for [`receive`].
