@@ -51,9 +51,9 @@ pub struct Offer {
 }
 
 /// The number of the descriptor, for `server_starter::ready()`; s6 and dinit have no such variable.
-const DESCRIPTOR: &str = "SERVER_STARTER_READY_FD";
+pub const DESCRIPTOR: &str = "SERVER_STARTER_READY_FD";
 
-/// A datagram is as long as systemd reads.
+/// The longest datagram that counts, as for systemd: a longer one would be cut off somewhere.
 const LONGEST: usize = 4096;
 
 /// So many datagrams are read in a turn: a worker that floods must not keep us from the others.
@@ -145,7 +145,7 @@ impl Channel {
 
     /// What was said since the last time; `None` if nothing will ever be said again.
     pub fn hear(&self) -> Option<Vec<Word>> {
-        let mut buffer = [0; LONGEST];
+        let mut buffer = [0; LONGEST + 1];
         let mut words = Vec::new();
         for _ in 0..A_TURN {
             let count = match &self.socket {
@@ -153,6 +153,7 @@ impl Channel {
                 None => fd::read(self.fd(), &mut buffer),
             };
             match (count, &self.socket) {
+                (Ok(count), Some(_)) if count > LONGEST => {}
                 (Ok(count), Some(_)) => words.extend(parse(&buffer[..count])),
                 (Ok(0), None) => return None,
                 (Ok(count), None) => {

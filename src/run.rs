@@ -11,7 +11,7 @@ use crate::log::{self, Log, LogCommand, Sink};
 use crate::manager::Manager;
 use crate::pidfile::{self, PidFile};
 use crate::policy::{Policy, Time};
-use crate::ready::{Channel, Channels, Word};
+use crate::ready::{self, Channel, Channels, Word};
 use crate::signal::Signal;
 use crate::spawn::{Launcher, Started};
 use crate::status::{self, StatusFile};
@@ -395,10 +395,16 @@ struct Woken {
 
 const AFTER_POLL_ERROR: Duration = Duration::from_millis(100);
 
-/// Whether an inherited variable concerns the worker. Some are for us: what a service manager says to its child.
+/// Whether an inherited variable concerns the worker. Some are for us: what a service manager, or another
+/// start_server, says to its child.
 fn is_for_worker(name: &OsStr, activated: bool) -> bool {
     let is_one_of = |names: &[&str]| names.iter().any(|known| OsStr::new(known) == name);
-    let ours = is_one_of(&["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]);
+    let ours = is_one_of(&[
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        ready::DESCRIPTOR,
+    ]);
     let spent = activated && is_one_of(&activation::VARIABLES);
     !(ours || spent)
 }
