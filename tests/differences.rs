@@ -638,15 +638,22 @@ fn a_stopped_worker_ends() {
 // A second TERM or INT during shutdown does nothing.
 
 #[test]
-fn a_further_term_is_passed_on() {
-    let mut server = with_role("linger", []).start();
+fn a_further_term_or_int_is_passed_on() {
+    let mut server = with_role("linger", ["--signal-on-term=USR1"]).start();
     server.standing(&[1]);
     server.term();
-    server.notes("signal 1 15");
-    server.term();
-    server.eventually("a second TERM", || {
-        (noted(&server, "signal 1 15") == 2).then_some(())
-    });
+    let usr1 = format!("signal 1 {}", libc::SIGUSR1);
+    server.notes(&usr1);
+    for (signal, line, times) in [
+        (libc::SIGTERM, usr1.as_str(), 2),
+        // An INT is always passed on as TERM.
+        (libc::SIGINT, "signal 1 15", 1),
+        (libc::SIGINT, "signal 1 15", 2),
+        (libc::SIGTERM, &usr1, 3),
+    ] {
+        server.signal(signal);
+        server.eventually(line, || (noted(&server, line) == times).then_some(()));
+    }
     server.scratch.write("leave", "");
     assert!(server.end().success());
 }

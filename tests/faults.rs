@@ -3,14 +3,16 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{symlink, PermissionsExt};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{ask, kernel, passed_over, Server, Setup};
+use std::time::Duration;
+use support::{ask, free_port, kernel, now, passed_over, program, Server, Setup};
 
 #[test]
 fn worker() {
@@ -28,31 +30,22 @@ fn after_interval<const N: usize>(seconds: u32, options: [&str; N]) -> Setup {
         .role("serve")
 }
 
-/// Starts it with the test binary as a worker that writes nothing into the log; `line` is shell to run before.
-fn start_silent(setup: Setup, line: &str) -> Server {
-    let line = format!("{line}; exec \"$0\" \"$@\" >silence 2>&1");
-    let worker = std::env::current_exe().unwrap();
-    let setup = setup.args(["--", "sh", "-c", &line]).args([worker]);
-    setup.args(support::worker::ARGUMENTS).launch()
-}
-
-/// Restarts, and waits until the worker of this generation stands alone.
-fn restart(server: &Server, generation: u64) {
-    server.hup();
-    server.worker(generation);
-    server.standing(&[generation]);
-}
-
-fn count(server: &Server, text: &str) -> usize {
-    server.log().matches(text).count()
-}
-
 /// Waits until a worker newer than this stands alone, though nobody asks for it.
 fn succeeded(server: &Server, generation: u64) {
     server.eventually("a successor", || {
         let status = server.status();
         (status.len() == 1 && status[0].0 > generation).then_some(())
     });
+}
+
+/// The lowest number that no descriptor of the process has.
+#[cfg(target_os = "linux")]
+fn first_free(pid: i32) -> u64 {
+    let is_free = |number: &u64| {
+        fs::symlink_metadata(format!("/proc/{pid}/fd/{number}"))
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    };
+    (0..).find(is_free).unwrap()
 }
 
 mod exec {
@@ -84,8 +77,8 @@ mod exec {
     fn recovers(mut server: Server, reason: &str) {
         succeeded(&server, 1);
         server.stop();
-        assert_eq!(count(&server, reason), count(&server, FAILED));
-        assert_eq!(count(&server, "received HUP"), 1);
+        assert_eq!(server.count(reason), server.count(FAILED));
+        assert_eq!(server.count("received HUP"), 1);
     }
 
     /// `spoiled` takes the program's place for a while.
@@ -196,19 +189,160 @@ mod exec {
         succeeded(&server, 1);
         server.stop();
         assert_eq!(
-            count(&server, "cannot enter --dir=dir: "),
-            count(&server, FAILED)
+            server.count("cannot enter --dir=dir: "),
+            server.count(FAILED)
         );
     }
 
-    /// The lowest number that no descriptor of the process has.
+    /// No attempt comes sooner after another than this allows, however it fails.
+    #[test]
+    fn attempts_are_paced_by_the_interval() {
+        let without_program = || after_interval(1, []).args(["--", "./program"]);
+        let mut setups = vec![
+            (without_program(), EXECUTE),
+            (
+                after_interval(1, ["--dir=.", "--", "false"]),
+                "seems to have failed to start",
+            ),
+        ];
+        if cfg!(target_os = "linux") {
+            let setup = without_program().with(kernel::refuse_fork);
+            setups.push((setup, "start_server: cannot fork a new worker: "));
+        }
+        for (setup, reason) in setups {
+            let begun = now();
+            let mut server = setup.launch();
+            server.says_times(reason, 3);
+            let spent = begun.elapsed();
+            // A slow machine makes it longer, never shorter.
+            assert!(spent >= Duration::from_secs(2), "{reason} {spent:?}");
+            server.stop();
+        }
+    }
+
+    /// That a user has too many processes concerns everybody but root.
     #[cfg(target_os = "linux")]
-    fn first_free(pid: i32) -> u64 {
-        let is_free = |number: &u64| {
-            fs::symlink_metadata(format!("/proc/{pid}/fd/{number}"))
-                .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    const USER: u32 = 54321;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn with_too_many_processes_the_old_worker_serves_on_and_the_restart_completes_with_fewer() {
+        let setup = serve(["--path=socket"]);
+        let folder = setup.scratch.path("");
+        let user = match fs::metadata(&folder).unwrap().uid() {
+            0 => USER,
+            ours => ours,
         };
-        (0..).find(is_free).unwrap()
+        let by_user = |program: OsString, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            let output = command.args(arguments).uid(user).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let programs = [program(), std::env::current_exe().unwrap().into()];
+        if user == USER
+            && !programs
+                .into_iter()
+                .all(|program| by_user(program, &["--help"]))
+        {
+            return passed_over("programs that another user may run");
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        let mut server = setup
+            .with(|command| {
+                command.uid(user);
+            })
+            .start();
+        let old = server.worker(1);
+        server.standing(&[1]);
+        // Only the user himself may always do so.
+        let limit = |processes| {
+            let pid = format!("--pid={}", server.pid());
+            let limit = format!("--nproc={processes}:");
+            assert!(by_user("prlimit".into(), &[&pid, &limit]));
+        };
+        limit("0");
+        server.hup();
+        let reason = "start_server: cannot fork a new worker: Resource temporarily unavailable\n";
+        server.says_times(reason, 3);
+        server.standing(&[1]);
+        assert_eq!(ask(old.port()).unwrap(), (1, old.pid));
+        limit("4000");
+        succeeded(&server, 1);
+        server.stop();
+        assert_eq!(server.count("received HUP"), 1);
+    }
+
+    /// A process whose children are to live in a container cannot fork any more once the first of them, process 1
+    /// of the container, has died: for the system that is a want of memory.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn without_memory_for_a_fork_it_tries_again_and_obeys() {
+        let container = ["--map-root-user", "--pid"];
+        let mut probe = Command::new("unshare");
+        probe.args(container).arg("true");
+        if !probe.status().is_ok_and(|status| status.success()) {
+            return passed_over("unshare that may make a container");
+        }
+        let mut unshare = Command::new("unshare");
+        unshare.args(container).arg(program());
+        let options = ["--port=127.0.0.1:0", "--interval=0", "--pid-file=pid"];
+        let setup = Setup::by(unshare, options).args(["--status-file=status", "--path=socket"]);
+        let mut server = setup
+            .args(["--", "sh", "-c", "trap : TERM; sleep 1000"])
+            .launch();
+        server.standing(&[1]);
+        kernel::kill(server.status()[0].1, libc::SIGKILL);
+        server.standing(&[]);
+        server.says_times(
+            "start_server: cannot fork a new worker: Cannot allocate memory\n",
+            3,
+        );
+        server.stop();
+        for name in ["pid", "status", "socket"] {
+            assert!(!server.scratch.path(name).exists(), "{name}");
+        }
+    }
+
+    /// Not even those that are open count any more: poll(2) refuses to look at them.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn without_any_descriptor_signals_are_obeyed_all_the_same() {
+        let nofile = libc::RLIMIT_NOFILE;
+        let cannot_poll = "start_server: cannot poll: Invalid argument\n";
+        let cannot_fork = "start_server: cannot fork a new worker: Too many open files\n";
+        let start = || {
+            let server = serve(["--path=socket"]).start();
+            server.worker(1);
+            server.standing(&[1]);
+            server
+        };
+        let mut server = start();
+        for times in 1..=2 {
+            let generation = server.status()[0].0;
+            let old = server.worker(generation);
+            let before = kernel::limit_process(server.pid(), nofile, 0);
+            // What poll waits in already goes on; a signal wakes it.
+            server.signal(libc::SIGALRM);
+            server.says_times(cannot_poll, times);
+            let attempts = server.count(cannot_fork);
+            server.hup();
+            server.says_times("received HUP", times);
+            server.says_times(cannot_fork, attempts + 3);
+            assert_eq!(ask(old.port()).unwrap(), (generation, old.pid));
+            assert_eq!(server.count(cannot_poll), times, "it is said once");
+            kernel::limit_process(server.pid(), nofile, before);
+            succeeded(&server, generation);
+            server.idle();
+        }
+        server.stop();
+        assert_eq!(server.count(cannot_poll), 2);
+
+        let mut server = start();
+        kernel::limit_process(server.pid(), nofile, 0);
+        server.stop();
+        for name in ["pid", "status", "socket"] {
+            assert!(!server.scratch.path(name).exists(), "{name}");
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -246,312 +380,9 @@ mod exec {
         server.stop();
         let passed_over =
             "start_server: passing over envdir: Too many open files; what it said before holds\n";
-        assert_eq!(count(&server, passed_over), 1, "{}", server.log());
-        assert_eq!(count(&server, "cannot write the status file"), 0);
+        assert_eq!(server.count(passed_over), 1, "{}", server.log());
+        assert_eq!(server.count("cannot write the status file"), 0);
         assert!(!server.scratch.path("socket").exists());
-    }
-}
-
-mod disk {
-    use super::*;
-
-    const FAILURE: &str = "start_server: cannot write the status file: ";
-    const RECOVERY: &str = "start_server: the status file is written again\n";
-
-    /// Whether the last good file is whole: it tells of the first worker.
-    fn is_as_before(server: &Server, first: i32) -> bool {
-        server.scratch.read("status") == format!("1:{first}\n")
-    }
-
-    /// What is planted where start_server would make its next status file.
-    fn planted(plant: impl FnOnce(&Path), reason: &str, is_untouched: impl Fn(&Path) -> bool) {
-        let mut server = serve([]).file("victim", "precious").start();
-        let first = server.worker(1).pid;
-        server.standing(&[1]);
-        let temporary = server.scratch.path(format!("status.{}", server.pid()));
-        plant(&temporary);
-        for generation in 2..=4 {
-            server.hup();
-            server.worker(generation);
-            server.says_times("killing old workers", generation as usize - 1);
-        }
-        server.says_times("old worker ", 3);
-        assert!(
-            is_as_before(&server, first),
-            "{}",
-            server.scratch.read("status")
-        );
-        assert!(is_untouched(&temporary));
-        assert_eq!(server.scratch.read("victim"), "precious");
-        fs::rename(&temporary, server.scratch.path("moved")).unwrap();
-        server.standing(&[4]);
-        server.stop();
-        assert_eq!(count(&server, &format!("{FAILURE}{reason}\n")), 1);
-        assert_eq!(count(&server, FAILURE), 1, "{}", server.log());
-        assert_eq!(count(&server, RECOVERY), 1);
-        assert!(!server.scratch.path("status").exists());
-    }
-
-    #[test]
-    fn a_file_at_the_temporary_name_is_not_overwritten() {
-        planted(
-            |path| fs::write(path, "planted").unwrap(),
-            "File exists",
-            |path| fs::read(path).unwrap() == b"planted",
-        );
-    }
-
-    #[test]
-    fn a_symbolic_link_at_the_temporary_name_is_not_followed() {
-        for target in ["victim", "no-such-file", "/dev/null"] {
-            planted(
-                |path| symlink(target, path).unwrap(),
-                "File exists",
-                |path| fs::read_link(path).unwrap() == Path::new(target),
-            );
-        }
-    }
-
-    #[test]
-    fn a_fifo_and_a_folder_at_the_temporary_name_stop_nothing() {
-        planted(kernel::make_fifo, "File exists", |path| path.exists());
-        planted(
-            |path| fs::create_dir(path).unwrap(),
-            "File exists",
-            Path::is_dir,
-        );
-    }
-
-    #[test]
-    fn a_removed_folder_is_said_once_and_the_status_file_is_there_as_soon_as_it_is_back() {
-        let mut server = Setup::new(["--interval=0", "--status-file=dir/status"])
-            .file("dir/file", "")
-            .role("serve")
-            .start();
-        server.worker(1);
-        let dir = server.scratch.path("dir");
-        let status = || server.scratch.read("dir/status");
-        server.eventually("the first worker", || {
-            status().starts_with("1:").then_some(())
-        });
-        fs::remove_dir_all(&dir).unwrap();
-        for generation in 2..=4 {
-            server.hup();
-            server.worker(generation);
-            server.says_times("old worker ", generation as usize - 1);
-        }
-        fs::create_dir(&dir).unwrap();
-        // Nothing happens but that it can be written.
-        let expected = format!("4:{}\n", server.worker(4).pid);
-        server.eventually("the last worker", || (status() == expected).then_some(()));
-        server.stop();
-        assert_eq!(count(&server, FAILURE), 1, "{}", server.log());
-        assert_eq!(count(&server, RECOVERY), 1);
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn an_unwritable_folder_is_said_once_and_the_last_good_file_stays_whole() {
-        let mut server = Setup::new(["--interval=0", "--status-file=dir/status"])
-            .file("dir/file", "")
-            .role("serve")
-            .start();
-        let first = server.worker(1).pid;
-        let dir = server.scratch.path("dir");
-        let status = || server.scratch.read("dir/status");
-        server.eventually("the first worker", || {
-            status().starts_with("1:").then_some(())
-        });
-        let allow = |mode| fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
-        allow(0o555);
-        if fs::write(dir.join("probe"), "").is_ok() {
-            return passed_over("a user who may not write everywhere");
-        }
-        for generation in 2..=4 {
-            server.hup();
-            server.worker(generation);
-            server.says_times("old worker ", generation as usize - 1);
-        }
-        assert_eq!(status(), format!("1:{first}\n"));
-        allow(0o755);
-        let expected = format!("4:{}\n", server.worker(4).pid);
-        server.eventually("the last worker", || (status() == expected).then_some(()));
-        server.stop();
-        assert_eq!(count(&server, &format!("{FAILURE}Permission denied\n")), 1);
-        assert_eq!(count(&server, FAILURE), 1, "{}", server.log());
-        assert_eq!(count(&server, RECOVERY), 1);
-    }
-
-    /// A setup whose folder `disk` is a disk of its own, with room for very little; `None` where nobody lets us.
-    #[cfg(target_os = "linux")]
-    fn on_small_disk(options: &[&str]) -> Option<Setup> {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--map-root-user", "--mount"]);
-        let mut probe = Command::new("unshare");
-        probe.args([
-            "--map-root-user",
-            "--mount",
-            "mount",
-            "-t",
-            "tmpfs",
-            "none",
-            "/mnt",
-        ]);
-        if !probe.output().is_ok_and(|probe| probe.status.success()) {
-            passed_over("unshare that may mount");
-            return None;
-        }
-        unshare
-            .args([
-                "sh",
-                "-c",
-                "mount -t tmpfs -o size=64k none disk && exec \"$0\" \"$@\"",
-            ])
-            .arg(support::program());
-        Some(
-            Setup::by(unshare, ["--port=127.0.0.1:0", "--interval=0"])
-                .args(options)
-                .file("disk/file", "")
-                .role("serve"),
-        )
-    }
-
-    /// Fills the disk that only start_server sees, to the last byte. Removing the file makes room again.
-    #[cfg(target_os = "linux")]
-    fn fill(disk: &Path) -> PathBuf {
-        let path = disk.join("filling");
-        let mut file = File::create(&path).unwrap();
-        let mut size = 4096;
-        while size > 0 {
-            match file.write(&vec![b'x'; size]) {
-                Ok(count) if count > 0 => {}
-                Ok(_) | Err(_) => size /= 2,
-            }
-        }
-        path
-    }
-
-    /// The folder `disk` as start_server sees it.
-    #[cfg(target_os = "linux")]
-    fn disk(server: &Server) -> PathBuf {
-        let path = server.scratch.path("disk");
-        Path::new(&format!("/proc/{}/root", server.pid())).join(path.strip_prefix("/").unwrap())
-    }
-
-    #[cfg(target_os = "linux")]
-    fn text(path: &Path) -> String {
-        fs::read_to_string(path).unwrap_or_default()
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_full_disk_is_said_once_and_the_last_good_status_file_stays_whole() {
-        let Some(setup) = on_small_disk(&["--status-file=disk/status"]) else {
-            return;
-        };
-        let mut server = setup.start();
-        let first = server.worker(1).pid;
-        let status = disk(&server).join("status");
-        let before = format!("1:{first}\n");
-        server.eventually("the first worker", || {
-            (text(&status) == before).then_some(())
-        });
-        let filling = fill(&disk(&server));
-        for generation in 2..=4 {
-            server.hup();
-            server.worker(generation);
-            server.says_times("old worker ", generation as usize - 1);
-        }
-        assert_eq!(text(&status), before);
-        assert_eq!(
-            fs::read_dir(disk(&server)).unwrap().count(),
-            2,
-            "nothing half written"
-        );
-        fs::remove_file(filling).unwrap();
-        let after = format!("4:{}\n", server.worker(4).pid);
-        server.eventually("the last worker", || (text(&status) == after).then_some(()));
-        server.stop();
-        assert_eq!(
-            count(&server, &format!("{FAILURE}No space left on device\n")),
-            1
-        );
-        assert_eq!(count(&server, FAILURE), 1, "{}", server.log());
-        assert_eq!(count(&server, RECOVERY), 1);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn what_a_full_disk_had_no_room_for_is_in_the_log_when_there_is_room() {
-        let options = ["--log-file=disk/log", "--status-file=status"];
-        let Some(setup) = on_small_disk(&options) else {
-            return;
-        };
-        let mut server = start_silent(setup, ":");
-        server.worker(1);
-        server.standing(&[1]);
-        let log = disk(&server).join("log");
-        let filling = fill(&disk(&server));
-        let begun = text(&log).len();
-        // More lines than the file's last block has room for.
-        for generation in 2..=40 {
-            restart(&server, generation);
-        }
-        assert!(!text(&log)[begun..].contains("starting new worker 40"));
-        fs::remove_file(filling).unwrap();
-        server.eventually("every line", || {
-            let told = text(&log).matches("received HUP").count();
-            (told == 39).then_some(())
-        });
-        server.stop();
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_log_that_is_always_full_stops_nothing() {
-        let mut server = start_silent(serve(["--log-file=/dev/full"]), ":");
-        server.worker(1);
-        for generation in 2..=4 {
-            restart(&server, generation);
-        }
-        server.stop();
-        assert_eq!(server.scratch.read("pid"), "");
-    }
-
-    /// As a quota does: some bytes may still be written, more not.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_status_file_that_would_be_cut_short_does_not_replace_the_good_one() {
-        let log = "--log-file=| cat > log-file";
-        let setup = Setup::new(["--interval=0", "--status-file=status", log]);
-        let live = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
-        let mut server = setup.args(["--", "sh", "-c", live]).launch();
-        server.standing(&[1]);
-        let first = server.status()[0].1;
-        let says = |text: &str| {
-            server.eventually(text, || {
-                server.scratch.read("log-file").contains(text).then_some(())
-            });
-        };
-        let before = kernel::limit_process(server.pid(), libc::RLIMIT_FSIZE, 2);
-        server.hup();
-        says(&format!("{FAILURE}File too large\n"));
-        says("old worker ");
-        assert!(is_as_before(&server, first));
-        kernel::limit_process(server.pid(), libc::RLIMIT_FSIZE, before);
-        server.standing(&[2]);
-        server.stop();
-    }
-
-    #[test]
-    fn a_log_file_whose_folder_is_gone_stops_nothing() {
-        let mut server = serve(["--log-file=dir/log"]).file("dir/file", "").start();
-        server.worker(1);
-        fs::remove_dir_all(server.scratch.path("dir")).unwrap();
-        for generation in 2..=3 {
-            restart(&server, generation);
-        }
-        server.stop();
     }
 }
 
@@ -578,10 +409,10 @@ mod readers {
     #[test]
     fn a_flooded_pipe_that_nobody_reads_delays_no_restart_and_no_end() {
         let (reader, writer) = kernel::pipe();
-        let mut server = start_silent(with_error(serve([]), &writer), FLOOD);
+        let mut server = with_error(serve([]), &writer).start_silent(FLOOD);
         server.worker(1);
         for generation in 2..=4 {
-            restart(&server, generation);
+            server.restart(generation);
         }
         server.stop();
         drop(reader);
@@ -597,11 +428,11 @@ mod readers {
             setup = setup.file(&format!("envdir/={number}{}", "x".repeat(200)), "value");
         }
         let (reader, writer) = kernel::pipe();
-        let mut server = start_silent(with_error(setup, &writer), ":");
+        let mut server = with_error(setup, &writer).start_silent(":");
         drop(writer);
         server.worker(1);
         server.standing(&[1]);
-        restart(&server, 2);
+        server.restart(2);
         let text = std::thread::scope(|scope| {
             let text = scope.spawn(|| rest(reader));
             // Its last lines come when there is room: when the others have been read.
@@ -629,11 +460,11 @@ mod readers {
     #[test]
     fn a_reader_that_is_gone_ends_nobody() {
         let (reader, writer) = kernel::pipe();
-        let mut server = start_silent(with_error(serve([]), &writer), ":");
+        let mut server = with_error(serve([]), &writer).start_silent(":");
         server.worker(1);
         drop(reader);
         for generation in 2..=3 {
-            restart(&server, generation);
+            server.restart(generation);
         }
         kernel::kill(server.worker(3).pid, libc::SIGKILL);
         server.standing(&[4]);
@@ -644,10 +475,10 @@ mod readers {
     fn a_terminal_held_by_ctrl_s_delays_nothing_and_gets_its_lines_later() {
         let (user, program) = kernel::terminal();
         kernel::let_flow(&program, false);
-        let mut server = start_silent(with_error(serve([]), &program), ":");
+        let mut server = with_error(serve([]), &program).start_silent(":");
         server.worker(1);
         server.standing(&[1]);
-        restart(&server, 2);
+        server.restart(2);
         kernel::let_flow(&program, true);
         // Of the test's side, since at the end of the last program's a terminal forgets what was not read.
         let mut shown = String::new();
@@ -658,15 +489,14 @@ mod readers {
             shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
         kernel::let_flow(&program, false);
-        restart(&server, 3);
+        server.restart(3);
         server.stop();
     }
 
     #[test]
     fn a_stopped_log_command_delays_nothing_and_gets_its_lines_later() {
         let log = "--log-file=| echo $$ > log-pid; exec cat > log-file";
-        let (_reader, writer) = kernel::pipe();
-        let mut server = start_silent(with_error(serve([log]), &writer), FLOOD);
+        let mut server = serve([log]).start_silent(FLOOD);
         server.worker(1);
         let pid: i32 = server.eventually("the log command", || {
             let text = server.scratch.read("log-pid");
@@ -674,7 +504,7 @@ mod readers {
         });
         kernel::kill(pid, libc::SIGSTOP);
         for generation in 2..=4 {
-            restart(&server, generation);
+            server.restart(generation);
         }
         kernel::kill(pid, libc::SIGCONT);
         server.eventually("the lines of the restarts", || {
@@ -692,16 +522,153 @@ mod readers {
 
     #[test]
     fn a_log_command_that_cannot_run_is_started_again_and_again_and_ends_nobody() {
-        let mut server = start_silent(
-            serve(["--log-file=| echo >> tries; exec /no/such/program"]),
-            ":",
-        );
+        let begun = now();
+        let log = "--log-file=| echo >> tries; exec /no/such/program";
+        let mut server = serve([log]).start_silent(":");
         server.worker(1);
-        restart(&server, 2);
-        server.eventually("a second try", || {
-            (server.scratch.read("tries").lines().count() >= 2).then_some(())
+        server.restart(2);
+        server.eventually("a third try", || {
+            (server.scratch.read("tries").lines().count() >= 3).then_some(())
         });
-        restart(&server, 3);
+        // A slow machine makes it longer, never shorter.
+        assert!(begun.elapsed() >= Duration::from_secs(2));
+        server.restart(3);
+        server.stop();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_log_command_that_dies_without_a_free_descriptor_is_there_again_when_there_is_one() {
+        let log = "--log-file=| echo $$ >> log-pids; exec cat >> log-file";
+        let mut server = serve([log]).start_silent(":");
+        let old = server.worker(1);
+        server.standing(&[1]);
+        let pids = || server.scratch.read("log-pids");
+        let first = server.eventually("the log command", || {
+            pids().strip_suffix('\n').map(|pid| pid.parse().unwrap())
+        });
+        server.idle();
+        let free = first_free(server.pid());
+        let before = kernel::limit_process(server.pid(), libc::RLIMIT_NOFILE, free);
+        kernel::kill(first, libc::SIGKILL);
+        kernel::kill(old.pid, libc::SIGKILL);
+        server.standing(&[]);
+        kernel::limit_process(server.pid(), libc::RLIMIT_NOFILE, before);
+        succeeded(&server, 1);
+        server.eventually("its successor", || {
+            (pids().lines().count() == 2).then_some(())
+        });
+        server.stop();
+        server.eventually("the end of the log", || {
+            let log = server.scratch.read("log-file");
+            log.contains("exiting\n").then_some(())
+        });
+    }
+
+    /// With a worker that writes more than anybody could read, and would die of SIGPIPE.
+    fn flooding(log: &str) -> Server {
+        let server = serve([log]).role("flood").start();
+        server.worker(1);
+        server.standing(&[1]);
+        server
+    }
+
+    #[test]
+    fn a_log_command_that_dies_again_and_again_under_a_flood_takes_nobody_with_it() {
+        let mut server =
+            flooding("--log-file=| echo >> tries; head -c 1000000 | tail -c 1 >> tail");
+        for (generation, tries) in (1..).zip(1..=3) {
+            server.eventually("another log command", || {
+                (server.scratch.read("tries").lines().count() > tries).then_some(())
+            });
+            let worker = server.worker(generation);
+            assert_eq!(ask(worker.port()).unwrap(), (generation, worker.pid));
+            server.restart(generation + 1);
+        }
+        server.stop();
+        assert_eq!(server.started().len(), 4, "none but those asked for");
+    }
+
+    #[test]
+    fn a_flood_delays_no_restart_and_drowns_no_line() {
+        let mut server = flooding("--log-file=| grep --line-buffered -v '^flood$' > log-file");
+        for generation in 2..=6 {
+            server.restart(generation);
+        }
+        server.stop();
+        let log = || server.scratch.read("log-file");
+        server.eventually("the end of the log", || {
+            log().ends_with("exiting\n").then_some(())
+        });
+        let log = log();
+        for line in ["received HUP", "killing old workers"] {
+            let told = log.lines().filter(|found| found.starts_with(line)).count();
+            assert_eq!(told, 5, "{log}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_a_fifo_without_a_reader_holds_nobody_up_and_its_lost_lines_are_told() {
+        // The same life, with a file: how many lines there are to lose.
+        let mut server = serve(["--log-file=log-file"]).start_silent(":");
+        server.worker(1);
+        server.standing(&[1]);
+        (2..=3).for_each(|generation| server.restart(generation));
+        server.stop();
+        let expected = server.scratch.read("log-file").lines().count();
+
+        let setup = serve(["--log-file=fifo"]);
+        let fifo = setup.scratch.path("fifo");
+        kernel::make_fifo(&fifo);
+        // The worker is not killed by SIGPIPE, but told by an error.
+        let mut server = setup.start_silent("echo nobody reads this >&2 || : >refused");
+        server.worker(1);
+        server.standing(&[1]);
+        assert!(server.scratch.path("refused").exists());
+        server.restart(2);
+        server.idle();
+        let reader = File::open(&fifo).unwrap();
+        server.restart(3);
+        server.stop();
+        let text = rest(reader.into());
+        let (lost, told): (Vec<_>, Vec<_>) = text
+            .lines()
+            .filter(|line| *line != "nobody reads this")
+            .partition(|line| line.ends_with(" lines could not be written"));
+        let [lost] = lost[..] else {
+            panic!("{text}");
+        };
+        let count = lost.strip_prefix("start_server: ").unwrap();
+        let count = count.split(' ').next().unwrap();
+        assert_eq!(
+            count.parse::<usize>().unwrap() + told.len(),
+            expected,
+            "{text}"
+        );
+        assert!(told[0].starts_with("received HUP"), "{text}");
+        assert_eq!(told.last(), Some(&"exiting"), "{text}");
+        assert!(fifo.exists());
+    }
+
+    #[test]
+    fn a_reader_of_a_fifo_may_come_and_go() {
+        let setup = serve(["--log-file=fifo"]);
+        let fifo = setup.scratch.path("fifo");
+        kernel::make_fifo(&fifo);
+        let mut server = setup.start_silent(":");
+        server.worker(1);
+        server.standing(&[1]);
+        for generation in [2, 4, 6] {
+            let mut reader = BufReader::new(File::open(&fifo).unwrap());
+            server.restart(generation);
+            let mut line = String::new();
+            while !line.contains("received HUP") {
+                line.clear();
+                assert_ne!(reader.read_line(&mut line).unwrap(), 0);
+            }
+            drop(reader);
+            server.restart(generation + 1);
+        }
         server.stop();
     }
 }
@@ -813,9 +780,9 @@ mod workers {
     #[test]
     fn grandchildren_that_outlive_a_worker_are_neither_waited_for_nor_told_of() {
         let line = format!("({LIVE}) >silence 2>&1 & echo $! >>grandchildren");
-        let mut server = start_silent(serve([]), &line);
+        let mut server = serve([]).start_silent(&line);
         server.worker(1);
-        restart(&server, 2);
+        server.restart(2);
         server.stop();
         let grandchildren = server.scratch.read("grandchildren");
         for pid in grandchildren.lines() {
@@ -823,7 +790,7 @@ mod workers {
             assert!(!server.log().contains(&format!("worker {pid} ")));
         }
         assert_eq!(grandchildren.lines().count(), 2);
-        assert_eq!(count(&server, " died, status:0\n"), 2);
+        assert_eq!(server.count(" died, status:0\n"), 2);
     }
 
     #[test]
@@ -836,14 +803,142 @@ mod workers {
         .role("serve")
         .file("closes", "");
         let line = format!("test -e closes && {{ exec 7<&-; rm closes; {LIVE}; }}");
-        let mut server = start_silent(setup, &line);
+        let mut server = setup.start_silent(&line);
         server.eventually("the first one's deed", || {
             (!server.scratch.path("closes").exists()).then_some(())
         });
-        restart(&server, 2);
+        server.restart(2);
         let second = server.worker(2);
         assert_eq!(ask(second.tcp_port(7)).unwrap(), (2, second.pid));
         server.stop();
+    }
+
+    /// A service on a port of its own, whose worker can shut it down; what is said when it listens again.
+    struct Shut {
+        server: Server,
+        port: u16,
+        again: String,
+    }
+
+    /// `role` is what its first worker is.
+    fn to_shut(role: &str, options: &[&str]) -> Shut {
+        // A port that the system has chosen is lost by shutdown(2).
+        let port = free_port();
+        let setup = Setup::new([format!("--port=127.0.0.1:{port}")]).args(options);
+        let setup = setup.args(["--status-file=status", "--envdir=envdir"]);
+        let server = setup.file("envdir/WORKER_ROLE", role).start();
+        server.worker(1);
+        server.standing(&[1]);
+        let again = format!(
+            "start_server: listening again on 127.0.0.1:{port}, which a worker had shut down\n"
+        );
+        Shut {
+            server,
+            port,
+            again,
+        }
+    }
+
+    #[test]
+    fn a_listener_that_a_worker_shut_down_before_it_died_listens_again() {
+        let others = ["--interval=0", "--port=127.0.0.1:u0", "--path=socket"];
+        let mut shut = to_shut("shuts", &others);
+        for generation in 1..=2 {
+            let worker = shut.server.worker(generation).pid;
+            kernel::kill(worker, libc::SIGUSR1);
+            shut.server.notes(&format!("shut {generation}"));
+            assert!(ask(shut.port).is_err());
+            kernel::kill(worker, libc::SIGKILL);
+            shut.server.says_times(&shut.again, generation as usize);
+            shut.server.standing(&[generation + 1]);
+        }
+        assert_eq!(ask(shut.port).unwrap().0, 3);
+        shut.server.stop();
+        let log = shut.server.log();
+        assert!(!log.contains("cannot listen again"), "{log}");
+    }
+
+    #[test]
+    fn a_listener_that_an_old_worker_shut_down_in_the_end_listens_again_for_its_successor() {
+        let mut shut = to_shut("shuts", &["--interval=0"]);
+        shut.server.scratch.write("envdir/WORKER_ROLE", "serve");
+        shut.server.restart(2);
+        shut.server.says(&shut.again);
+        let worker = shut.server.worker(2).pid;
+        assert_eq!(ask(shut.port).unwrap(), (2, worker));
+        shut.server.restart(3);
+        shut.server.stop();
+        assert_eq!(shut.server.count(&shut.again), 1);
+    }
+
+    #[test]
+    fn a_failed_start_that_shut_the_listener_down_does_not_take_it_from_the_old_worker() {
+        let mut shut = to_shut("serve", &["--interval=3"]);
+        let old = shut.server.worker(1);
+        shut.server.scratch.write("envdir/WORKER_ROLE", "shuts");
+        shut.server.hup();
+        kernel::kill(shut.server.worker(2).pid, libc::SIGTERM);
+        shut.server.says(&shut.again);
+        assert_eq!(ask(shut.port).unwrap(), (1, old.pid));
+        shut.server.scratch.write("envdir/WORKER_ROLE", "serve");
+        succeeded(&shut.server, 1);
+        shut.server.stop();
+    }
+
+    /// Nothing mends it, but nothing else suffers.
+    #[test]
+    fn a_unix_socket_that_a_worker_shut_down_stops_nothing() {
+        let mut server = Setup::new(["--path=socket", "--interval=0", "--status-file=status"])
+            .role("shuts")
+            .start();
+        server.standing(&[1]);
+        kernel::kill(server.worker(1).pid, libc::SIGUSR1);
+        server.notes("shut 1");
+        server.restart(2);
+        server.stop();
+        assert!(!server.scratch.path("socket").exists());
+    }
+
+    #[test]
+    fn a_worker_that_dumps_core_is_told_so() {
+        const DUMP: &str = "ulimit -c unlimited; kill -ABRT $$";
+        let folder = support::Scratch::new();
+        let mut alone = Command::new("sh");
+        alone.args(["-c", DUMP]).current_dir(folder.path(""));
+        let status = alone.status().unwrap();
+        if !status.core_dumped() {
+            return passed_over("a system that dumps cores");
+        }
+        let status = status.into_raw();
+        assert_eq!(status, libc::SIGABRT | 0x80);
+        // In the interval, as the current worker, as an old one, and at the end.
+        let mut server = after_interval(1, ["--", "sh", "-c", DUMP]).launch();
+        server.says(&format!(
+            "seems to have failed to start, exit status:{status}\n"
+        ));
+        server.stop();
+        let dumping = format!("trap '{DUMP}' USR1 TERM; echo >>ready; {LIVE}");
+        let setup = serve(["--signal-on-hup=USR1"]);
+        let mut server = setup.args(["--", "sh", "-c", &dumping]).launch();
+        let stands = |generation| {
+            server.standing(&[generation]);
+            server.eventually("its trap", || {
+                let ready = server.scratch.read("ready").lines().count();
+                (ready as u64 == generation).then_some(())
+            });
+            server.status()[0].1
+        };
+        let first = stands(1);
+        kernel::kill(first, libc::SIGUSR1);
+        server.says(&format!(
+            "worker {first} died unexpectedly with status:{status}, restarting\n"
+        ));
+        let second = stands(2);
+        server.hup();
+        server.says(&format!("old worker {second} died, status:{status}\n"));
+        let third = stands(3);
+        server.stop();
+        server.says(&format!("worker {third} died, status:{status}\n"));
     }
 
     #[test]

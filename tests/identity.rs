@@ -3,12 +3,19 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsString};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{symlink, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
-use support::{ask, free_port, kernel, passed_over, program, Server, Setup};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use support::{
+    ask, eventually, free_port, kernel, passed_over, permissions_count, program, Scratch, Server,
+    Setup,
+};
 
 #[test]
 fn worker() {
@@ -24,13 +31,6 @@ const OPTIONS: [&str; 4] = [
 
 fn serve<const N: usize>(options: [&str; N]) -> Setup {
     Setup::new(OPTIONS).args(options).role("serve")
-}
-
-/// Restarts, and waits until the worker of this generation stands alone.
-fn restart(server: &Server, generation: u64) {
-    server.hup();
-    server.worker(generation);
-    server.standing(&[generation]);
 }
 
 /// Starts, serves, restarts, serves, and ends, with nothing left behind.
@@ -210,6 +210,19 @@ mod caller {
         );
     }
 
+    /// Not even its own name is there; what comes after it, the environment, is no argument. Linux since 5.18
+    /// makes one empty argument of none.
+    #[test]
+    fn it_may_be_started_without_any_argument_and_then_refuses() {
+        let path = CString::new(program().as_bytes()).unwrap();
+        let nameless = move || kernel::become_nameless(&path, c"--version");
+        let ended = changed(nameless).finish();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+        assert!(ended.said.starts_with("start_server: "), "{}", ended.said);
+        assert_eq!(ended.said.lines().count(), 1, "{}", ended.said);
+        assert_eq!(ended.printed, "");
+    }
+
     #[test]
     fn it_may_be_started_by_a_relative_path() {
         let mut shell = Command::new("sh");
@@ -324,7 +337,7 @@ mod envdir {
         server.worker(1);
         server.standing(&[1]);
         for generation in 2..=3 {
-            restart(&server, generation);
+            server.restart(generation);
         }
         for name in [
             "A=B", "NUL", "FOLDER", "DEVICE", "DANGLING", "LOOP", "FIFO", "SOCKET",
@@ -353,6 +366,115 @@ mod envdir {
     }
 
     #[test]
+    fn what_may_not_be_read_is_passed_over_in_silence() {
+        if !permissions_count() {
+            return passed_over("a user who may not read everything");
+        }
+        let heed = |command: &mut Command| kernel::on_fork(command, kernel::heed_permissions);
+        let setup = serve(["--envdir=envdir"]).with(heed);
+        let server = setup
+            .env("FORBIDDEN", "inherited")
+            .file("envdir/FORBIDDEN", "value")
+            .file("envdir/GOOD", "value")
+            .start();
+        let allow = |name: &str, mode| {
+            let path = server.scratch.path(name);
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let seen = |generation| {
+            let report = server.worker(generation);
+            ["FORBIDDEN", "GOOD"].map(|name| report.variable(name))
+        };
+        let [value, inherited] = ["value", "inherited"].map(|value| Some(OsString::from(value)));
+        assert_eq!(seen(1), [value.clone(), value.clone()]);
+        server.standing(&[1]);
+        allow("envdir/FORBIDDEN", 0);
+        server.restart(2);
+        assert_eq!(seen(2), [inherited.clone(), value.clone()]);
+        allow("envdir", 0);
+        server.restart(3);
+        assert_eq!(seen(3), [inherited, None]);
+        allow("envdir", 0o755);
+        allow("envdir/FORBIDDEN", 0o644);
+        server.restart(4);
+        assert_eq!(seen(4), [value.clone(), value]);
+        let mut server = server;
+        server.stop();
+        assert_eq!(server.count("passing over"), 0, "{}", server.log());
+    }
+
+    /// The length of a value that is read in several pieces.
+    const LONG: usize = 60_000;
+
+    /// Replaces, removes, hides and moves the files of an envdir, until `enough`.
+    fn change_all_the_time(scratch: &Scratch, enough: &AtomicBool) {
+        let path = |name: &str| scratch.path("envdir").join(name);
+        let letters = (b'a'..=b'z').cycle();
+        for (turn, letter) in (0..).zip(letters) {
+            if enough.load(SeqCst) {
+                return;
+            }
+            for name in ["A", "B", "C"] {
+                // As the manual tells administrators to: whole, and then renamed into place.
+                scratch.write("new", vec![letter; LONG]);
+                fs::rename(scratch.path("new"), path(name)).unwrap();
+            }
+            match turn % 5 {
+                0 => fs::remove_file(path("A")).unwrap(),
+                1 => fs::rename(path("A"), path("D")).unwrap(),
+                2 => {
+                    fs::rename(path("B"), path(".B")).unwrap();
+                    kernel::make_fifo(&path("B"));
+                    fs::rename(path(".B"), path("B")).unwrap();
+                }
+                3 => {
+                    fs::rename(scratch.path("envdir"), scratch.path("moved")).unwrap();
+                    fs::rename(scratch.path("moved"), scratch.path("envdir")).unwrap();
+                }
+                _ => drop(fs::remove_file(path("D"))),
+            }
+        }
+    }
+
+    #[test]
+    fn what_changes_while_it_is_read_is_each_time_a_value_that_was_there() {
+        let mut setup = serve(["--envdir=envdir"]);
+        for name in ["A", "B", "C", "D"] {
+            setup = setup.env(name, "inherited");
+            setup = setup.file(&format!("envdir/{name}"), "a".repeat(LONG));
+        }
+        let mut server = setup.file("envdir/STAYS", "value").start();
+        server.worker(1);
+        server.standing(&[1]);
+        let enough = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| change_all_the_time(&server.scratch, &enough));
+            for generation in 2..=30 {
+                server.restart(generation);
+            }
+            enough.store(true, SeqCst);
+        });
+        let mut seen = BTreeSet::new();
+        for generation in 1..=30 {
+            let report = server.worker(generation);
+            for name in ["A", "B", "C", "D"] {
+                let value = report.variable(name).unwrap().into_vec();
+                let is_whole = value.len() == LONG && value.iter().all(|byte| *byte == value[0]);
+                assert!(is_whole || value == b"inherited", "{generation} {name}");
+                seen.insert(value[0]);
+            }
+        }
+        assert!(seen.len() > 3, "it did change: {seen:?}");
+        server.scratch.write("envdir/LAST", "value");
+        server.restart(31);
+        let last = server.worker(31);
+        for name in ["STAYS", "LAST"] {
+            assert_eq!(last.variable(name), Some("value".into()), "{name}");
+        }
+        server.stop();
+    }
+
+    #[test]
     fn a_complaint_is_made_again_after_it_was_right_once() {
         let mut server = serve(["--envdir=envdir"]).file("envdir/A", "a\0").start();
         server.worker(1);
@@ -360,12 +482,12 @@ mod envdir {
             "start_server: passing over envdir/A: a variable's value cannot have a NUL in it\n";
         server.says(complaint);
         server.scratch.write("envdir/A", "right");
-        restart(&server, 2);
+        server.restart(2);
         assert_eq!(server.worker(2).variable("A"), Some("right".into()));
         server.scratch.write("envdir/A", "wrong\0");
-        restart(&server, 3);
+        server.restart(3);
         server.says_times(complaint, 2);
-        restart(&server, 4);
+        server.restart(4);
         server.stop();
         assert_eq!(server.log().matches(complaint).count(), 2);
     }
@@ -382,7 +504,7 @@ mod envdir {
             assert!(found.contains(&format!("V{number}={number}")), "{number}");
         }
         server.standing(&[1]);
-        restart(&server, 2);
+        server.restart(2);
         server.stop();
     }
 
@@ -408,14 +530,80 @@ mod envdir {
             |path| symlink("envdir", path).unwrap(),
         ]) {
             make(&path);
-            restart(&server, generation);
+            server.restart(generation);
             assert_eq!(server.worker(generation).variable("A"), None);
             fs::remove_file(&path).unwrap();
         }
         fs::rename(server.scratch.path("moved"), &path).unwrap();
-        restart(&server, 5);
+        server.restart(5);
         assert_eq!(server.worker(5).variable("A"), Some("a".into()));
         server.stop();
+    }
+}
+
+mod together {
+    use super::*;
+
+    const COUNT: usize = 8;
+
+    /// Starts many at once with these options, and ends the one that won. What the others said.
+    fn start(options: &[&str]) -> Vec<String> {
+        let scratch = Scratch::new();
+        let start = || {
+            let setup = Setup::beside(&scratch, options).role("serve");
+            setup.args(["--interval=0"]).start()
+        };
+        let mut servers: Vec<Server> = (0..COUNT).map(|_| start()).collect();
+        let mut refused = Vec::new();
+        eventually(
+            || {
+                servers.retain_mut(|server| {
+                    let ended = server.has_ended();
+                    if ended {
+                        refused.push(server.log());
+                    }
+                    !ended
+                });
+                (servers.len() <= 1).then_some(())
+            },
+            || "the end of all but one".to_string(),
+        );
+        let winner = servers.pop();
+        let mut winner = winner.unwrap_or_else(|| panic!("nobody won: {refused:?}"));
+        winner.worker(1);
+        if options.contains(&"--pid-file=pid") {
+            assert_eq!(scratch.read("pid"), format!("{}\n", winner.pid()));
+        }
+        if options.contains(&"--path=socket") {
+            UnixStream::connect(scratch.path("socket")).unwrap();
+        }
+        winner.stop();
+        assert_eq!(scratch.names(), [""; 0], "nothing is left");
+        refused
+    }
+
+    #[test]
+    fn of_many_with_one_pid_file_one_wins_and_the_others_change_nothing() {
+        for _ in 0..5 {
+            for said in start(&["--pid-file=pid", "--port=127.0.0.1:0"]) {
+                let running = "start_server: --pid-file=pid: start_server is already running as ";
+                assert!(said.starts_with(running), "{said}");
+                assert_eq!(said.lines().count(), 1, "{said}");
+            }
+        }
+    }
+
+    #[ignore = "between bind and listen a socket looks dead, and another start takes its place"]
+    #[test]
+    fn of_many_with_one_path_one_wins_and_the_others_change_nothing() {
+        for _ in 0..20 {
+            for options in [&["--path=socket"][..], &["--pid-file=pid", "--path=socket"]] {
+                for said in start(options) {
+                    assert!(said.starts_with("start_server: --p"), "{said}");
+                    assert_eq!(said.lines().count(), 1, "{said}");
+                }
+            }
+        }
     }
 }
 
@@ -532,7 +720,7 @@ mod killed {
             assert!(second.said.contains(&holder), "{}", second.said);
         }
         assert_eq!(left(&server), before);
-        restart(&server, 2);
+        server.restart(2);
         server.stop();
     }
 }

@@ -477,7 +477,7 @@ exec \"$0\" \"$@\"";
     #[test]
     fn a_worker_that_never_stops_saying_it_keeps_nobody_waiting() {
         for (option, word) in WAYS {
-            let mut server = role("flood:linger", [option, "--interval=0"]).start();
+            let mut server = role("chatter:linger", [option, "--interval=0"]).start();
             server.standing(&[1]);
             next_is(&server, "talk:linger");
             server.hup();

@@ -1,7 +1,7 @@
 //! The system calls of tests and workers that std does not have.
 #![allow(unsafe_code, reason = "std has no safe call for any of this")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -331,6 +331,31 @@ pub fn limit_process(pid: i32, resource: libc::__rlimit_resource_t, value: u64) 
     let result = unsafe { libc::prlimit(pid, resource, &limit, null_mut()) };
     assert_eq!(result, 0);
     before
+}
+
+/// Takes from this process, from its next execve on, root's right to read and write whatever it likes. Without
+/// such a right it changes nothing.
+pub fn heed_permissions() {
+    #[cfg(target_os = "linux")]
+    for capability in [1, 2] {
+        // CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+        // SAFETY: prctl with these arguments touches no memory.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
+}
+
+/// Becomes another program, which gets not even its own name as an argument. Its environment is one variable.
+pub fn become_nameless(program: &CStr, variable: &CStr) {
+    let arguments = [std::ptr::null()];
+    let environment = [variable.as_ptr(), std::ptr::null()];
+    // SAFETY: program is a C string, the others are arrays of C strings that end with a null pointer.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+}
+
+/// Shuts a socket down, for everybody who has it.
+pub fn shut_down(fd: i32) {
+    // SAFETY: shutdown touches no memory.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
 /// Makes this process the leader of a session of its own.

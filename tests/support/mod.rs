@@ -10,6 +10,7 @@ use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -188,6 +189,14 @@ impl Setup {
             .launch()
     }
 
+    /// Starts it with the test binary as a worker that writes nothing into the log; `line` is shell to run before.
+    pub fn start_silent(self, line: &str) -> Server {
+        let line = format!("{line}; exec \"$0\" \"$@\" >silence 2>&1");
+        let worker = std::env::current_exe().unwrap();
+        let setup = self.args(["--", "sh", "-c", &line]).args([worker]);
+        setup.args(worker::ARGUMENTS).launch()
+    }
+
     /// Starts it as it stands.
     pub fn launch(mut self) -> Server {
         let log = fs::File::create(self.scratch.path("log")).unwrap();
@@ -272,6 +281,11 @@ impl Server {
 
     pub fn log(&self) -> String {
         self.scratch.read("log")
+    }
+
+    /// How often the log has a text.
+    pub fn count(&self, text: &str) -> usize {
+        self.log().matches(text).count()
     }
 
     /// The log with a letter for each worker's number, A for the first, and PID for start_server's.
@@ -420,6 +434,13 @@ impl Server {
         });
     }
 
+    /// Restarts, and waits until the worker of this generation stands alone.
+    pub fn restart(&self, generation: u64) {
+        self.hup();
+        self.worker(generation);
+        self.standing(&[generation]);
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -545,16 +566,24 @@ pub fn is_worker(pid: i32) -> bool {
     }
 }
 
+/// Whether a program that is to heed permissions does: see [`kernel::heed_permissions`].
+pub fn permissions_count() -> bool {
+    let folder = Scratch::new();
+    let closed = folder.write("closed", "");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut cat = Command::new("cat");
+    cat.arg(closed).stderr(Stdio::null());
+    kernel::on_fork(&mut cat, kernel::heed_permissions);
+    !cat.status().unwrap().success()
+}
+
 /// Says, past the harness, that a test needs what is not here.
 pub fn passed_over(need: &str) {
     let test = std::thread::current()
         .name()
         .unwrap_or_default()
         .to_string();
-    let _ = writeln!(
-        std::io::stderr(),
-        "{test}: passed over: {need} is not installed"
-    );
+    let _ = writeln!(std::io::stderr(), "{test}: passed over for want of {need}");
 }
 
 /// A port that nobody listens on. It is below those that systems give out for port 0 and to clients, since

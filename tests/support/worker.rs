@@ -55,7 +55,15 @@ pub fn run() {
         // Cannot start while the file `bad` is there.
         "picky" if path("bad").exists() => kernel::exit(3),
         "picky" => serve("serve", &generation, parent, reader),
-        "plain" | "serve" | "linger" | "orphan" | "stubborn" => {
+        // Writes into the log all the time, and has no protection against SIGPIPE.
+        "flood" => {
+            kernel::set_disposition(libc::SIGPIPE, libc::SIG_DFL);
+            // Whole lines, which a pipe takes all at once.
+            let lines = b"flood\n".repeat(512);
+            std::thread::spawn(move || while std::io::stderr().write_all(&lines).is_ok() {});
+            serve("serve", &generation, parent, reader)
+        }
+        "plain" | "serve" | "linger" | "stubborn" | "orphan" | "shuts" => {
             serve(role, &generation, parent, reader)
         }
         // Says that it is ready, and then serves as the value says: "ready:serve".
@@ -70,7 +78,7 @@ pub fn run() {
             serve(value, &generation, parent, reader)
         }
         // Says without end that it is ready.
-        "flood" => {
+        "chatter" => {
             std::thread::spawn(|| loop {
                 say(ready());
             });
@@ -139,7 +147,7 @@ fn say(words: &[u8]) {
 
 /// Answers on every stream socket. "serve" ends on the first signal, "linger" when the file `leave` is there
 /// after it, "stubborn" on none; "plain" catches nothing; "orphan" outlives start_server, but not the test's
-/// folder.
+/// folder; "shuts" shuts the shared sockets down on a signal, and then ends if that was TERM.
 fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> ! {
     let listeners: Vec<i32> = ports()
         .into_iter()
@@ -167,6 +175,14 @@ fn serve(role: &str, generation: &str, parent: i32, mut signals: UnixStream) -> 
                 match role {
                     "serve" | "orphan" => kernel::exit(0),
                     "linger" => leaving = true,
+                    "shuts" => {
+                        listeners.iter().for_each(|&fd| kernel::shut_down(fd));
+                        if i32::from(signal[0]) == libc::SIGTERM {
+                            kernel::exit(0);
+                        }
+                        note(&format!("shut {generation}"));
+                        leaving = true;
+                    }
                     _ => {}
                 }
             }
