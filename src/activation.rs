@@ -15,7 +15,12 @@ use std::path::Path;
 pub const FIRST: RawFd = 3;
 
 /// The variables of the protocol, which describe our own sockets and not the worker's.
-pub const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+pub const VARIABLES: [&str; 4] = [
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
 
 /// A socket that we were given.
 pub struct Given {
@@ -28,13 +33,21 @@ pub struct Given {
 ///
 /// The error is one line.
 pub fn take(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Given>, String> {
-    let number = |name| variable(name)?.to_str()?.parse::<i32>().ok();
-    // Inherited from a parent for which they were meant, they are nothing to us.
-    if number("LISTEN_PID") != Some(process::id()) {
+    if !is_for_us(&variable) {
         return Ok(Vec::new());
     }
-    let count = number("LISTEN_FDS").unwrap_or(0);
+    let count = number(&variable, "LISTEN_FDS").unwrap_or(0);
     (FIRST..FIRST.saturating_add(count)).map(take_one).collect()
+}
+
+/// Whether the variables are meant for this process. Inherited from a parent for which they were meant, they are
+/// nothing to us.
+pub fn is_for_us(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
+    number(variable, "LISTEN_PID") == Some(process::id())
+}
+
+fn number(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<i32> {
+    variable(name)?.to_str()?.parse().ok()
 }
 
 fn take_one(number: RawFd) -> Result<Given, String> {

@@ -24,7 +24,7 @@ use std::path::Path;
 pub struct Listeners {
     listeners: Vec<Listener>,
     /// Whether they are described to workers as systemd does, too.
-    listen_fds: bool,
+    pub listen_fds: bool,
     /// Removed when this is dropped.
     _files: Vec<OurFile>,
     /// What there is to say about the binding, as lines for the log.

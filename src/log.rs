@@ -250,6 +250,7 @@ impl LogCommand {
             candidates: vec![c"/bin/sh".into()],
             arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
             environment: Vec::new(),
+            listen_pid: false,
             dir: None,
             descriptors: descriptors
                 .map(|(fd, number)| Handover {

@@ -108,9 +108,11 @@ impl Manager {
     }
 
     fn tell(&mut self, message: String) {
-        if self.queue.len() < ROOM {
-            self.queue.push(message);
+        if self.queue.len() == ROOM {
+            // How it is now counts more than how it was.
+            self.queue.remove(0);
         }
+        self.queue.push(message);
     }
 }
 

@@ -155,6 +155,8 @@ impl Channel {
             match (count, &self.socket) {
                 (Ok(count), Some(_)) if count > LONGEST => {}
                 (Ok(count), Some(_)) => words.extend(parse(&buffer[..count])),
+                // Its last words first: s6's and dinit's way is to write the newline and close at once.
+                (Ok(0), None) if !words.is_empty() => break,
                 (Ok(0), None) => return None,
                 (Ok(count), None) => {
                     words.extend(buffer[..count].contains(&b'\n').then_some(Word::Ready));

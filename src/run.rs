@@ -33,7 +33,9 @@ use std::time::Duration;
 pub fn run(options: Options) -> Result<Outcome, String> {
     let given = activation::take(|name| std::env::var_os(name))?;
     let manager = Manager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
-    let inherited = std::env::vars_os().filter(|(name, _)| is_for_worker(name, !given.is_empty()));
+    let activated = activation::is_for_us(&|name: &str| std::env::var_os(name));
+    let spent = activated || options.listen_fds;
+    let inherited = std::env::vars_os().filter(|(name, _)| is_for_worker(name, spent));
     let mut environment = Environment::new(inherited, &options.variables);
     // What it passes over is said once the log is there.
     environment.refresh(|_| {});
@@ -151,12 +153,13 @@ impl Daemon {
         self.manager.flush(self.now);
         let deadline = self.deadline();
         let woken = self.sleep(deadline);
-        self.now = clock::now();
         let received = if woken.by_signal {
             self.signals.take()
         } else {
             Received::default()
         };
+        // Read after the signals: a service manager wants a time that is not before its HUP.
+        self.now = clock::now();
         if woken.by_signal || deadline.is_some_and(|deadline| deadline <= self.now) {
             self.read_environment();
         }

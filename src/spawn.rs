@@ -37,6 +37,7 @@ impl Launcher {
             candidates: Vec::new(),
             arguments: command.iter().map(|word| c_string(word)).collect(),
             environment: Vec::new(),
+            listen_pid: listeners.listen_fds,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
             descriptors: listeners.handovers(),
         };

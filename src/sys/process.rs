@@ -16,8 +16,10 @@ pub struct Program {
     pub candidates: Vec<CString>,
     /// With the program's own name as its first.
     pub arguments: Vec<CString>,
-    /// `NAME=value` each. A `LISTEN_PID=` without a value is given the number of the child.
+    /// `NAME=value` each.
     pub environment: Vec<CString>,
+    /// Whether a `LISTEN_PID=` without a value is given the number of the child.
+    pub listen_pid: bool,
     pub dir: Option<CString>,
     pub descriptors: Vec<Handover>,
 }
@@ -67,7 +69,8 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
     // Digits, and the NUL behind them, are for the child to write.
     let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
     let digits = listen_pid.as_mut_ptr().wrapping_add(b"LISTEN_PID=".len());
-    let is_listen_pid = |string: &CString| string.as_c_str() == c"LISTEN_PID=";
+    let is_listen_pid =
+        |string: &CString| program.listen_pid && string.as_c_str() == c"LISTEN_PID=";
     if let Some(index) = program.environment.iter().position(is_listen_pid) {
         environment[index] = listen_pid.as_mut_ptr().cast();
     }
