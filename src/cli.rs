@@ -21,6 +21,11 @@ pub enum Command {
         status_file: PathBuf,
         patience: Patience,
     },
+    Upgrade {
+        pid_file: PathBuf,
+        status_file: PathBuf,
+        patience: Patience,
+    },
     Stop {
         pid_file: PathBuf,
         patience: Patience,
@@ -32,7 +37,7 @@ pub enum Command {
     Run(Box<Options>),
 }
 
-/// How long `--restart` and `--stop` wait: `None` is for ever.
+/// How long `--restart`, `--upgrade` and `--stop` wait: `None` is for ever.
 pub type Patience = Option<Duration>;
 
 /// What the superdaemon is to do.
@@ -98,6 +103,7 @@ const OURS: &[(&str, Takes)] = &[
     ("kill-timeout", Takes::Number),
     ("path-mode", Takes::Text),
     ("listen-fds", Takes::Nothing),
+    ("upgrade", Takes::Nothing),
     ("status", Takes::Nothing),
     ("timeout", Takes::Number),
 ];
@@ -115,6 +121,7 @@ enum Takes {
 pub const HELP: &str = "\
 Usage: start_server [options] -- server-prog server-arg1 server-arg2 ...
        start_server --restart --pid-file=FILE --status-file=FILE
+       start_server --upgrade --pid-file=FILE --status-file=FILE
        start_server --stop --pid-file=FILE
        start_server --status --pid-file=FILE [--status-file=FILE]
 Runs a server under sockets bound once. On HUP it starts a new one and, if and
@@ -144,6 +151,7 @@ only if that comes up, tells the old one to finish.
   --daemonize                 go into the background; needs --log-file
   --restart                   restart the server of --pid-file; wait until the
                               old one is gone (exit status 3: given up)
+  --upgrade                   replace it by the program now at its path; wait
   --stop                      end the start_server of --pid-file; wait
   --timeout=SECONDS           wait no longer (0: for ever); exit status 2
   --status                    tell about the start_server of --pid-file
@@ -173,6 +181,16 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
             patience,
         });
     }
+    if given.has("upgrade") {
+        let (Some(pid_file), Some(status_file)) = (pid_file, status_file) else {
+            return Err("--upgrade needs --pid-file and --status-file".to_string());
+        };
+        return Ok(Command::Upgrade {
+            pid_file,
+            status_file,
+            patience,
+        });
+    }
     if given.has("stop") {
         let pid_file = pid_file.ok_or("--stop needs --pid-file")?;
         return Ok(Command::Stop { pid_file, patience });
@@ -185,7 +203,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         });
     }
     if given.has("timeout") {
-        return Err("--timeout goes with --restart or --stop".to_string());
+        return Err("--timeout goes with --restart, --upgrade or --stop".to_string());
     }
     if program.is_empty() {
         return Err("server program not specified".to_string());

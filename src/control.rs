@@ -1,4 +1,4 @@
-//! `--restart`, `--stop` and `--status`: the other side of the pid and status files.
+//! `--restart`, `--upgrade`, `--stop` and `--status`: the other side of the pid and status files.
 //!
 //! The files are looked at ten times a second. To be woken by a change would take inotify on Linux and kqueue
 //! elsewhere, and neither tells of a lock that was let go; a look costs two system calls, and a restart is
@@ -7,7 +7,7 @@
 use crate::cli::Patience;
 use crate::pidfile::{Absent, Held};
 use crate::signal::Signal;
-use crate::status::{self, Seen};
+use crate::status::{self, Seen, Upgrade};
 use crate::sys::{self, clock, poll, process};
 use crate::worker::{Generation, Pid, Trouble};
 use std::io::{self, IsTerminal, Write};
@@ -20,7 +20,7 @@ pub enum Failure {
     Refused(String),
     /// It took longer than `--timeout` allows.
     TimedOut(String),
-    /// The restart was given up: the old worker serves on.
+    /// The restart was given up, or the upgrade has failed: what was there goes on.
     GivenUp(String),
     /// There is none to tell the status of.
     NotRunning(String),
@@ -91,6 +91,52 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
     })
 }
 
+/// Has the start_server of `pid_file` replace itself by the executable that is now at its path, and waits for the
+/// outcome.
+pub fn upgrade(pid_file: &Path, status_file: &Path, patience: Patience) -> Result<(), Failure> {
+    let held = hold(pid_file)?;
+    let before = look(status_file).map_err(Failure::Refused)?.upgrades;
+    send(&held, Signal::USR2)?;
+    let outcome = wait_until(patience, || {
+        let now = look(status_file).unwrap_or_default().upgrades;
+        match now.attempts > before.attempts {
+            true => Some(Ok(now)),
+            false => (!held.is_held()).then(|| {
+                Err(Failure::Refused(format!(
+                    "process {} ended before the upgrade was complete",
+                    held.pid
+                )))
+            }),
+        }
+    });
+    let Some(upgrades) = outcome.transpose()? else {
+        return Err(Failure::TimedOut(
+            "the upgrade is not complete yet".to_string(),
+        ));
+    };
+    match upgrades
+        .last
+        .filter(|last| last.attempt == upgrades.attempts)
+    {
+        Some(upgrade) => {
+            Progress::new().tell(&upgraded(&upgrade));
+            Ok(())
+        }
+        None => Err(Failure::GivenUp(format!(
+            "the upgrade failed, process {} goes on as before: its log says why",
+            held.pid
+        ))),
+    }
+}
+
+fn upgraded(upgrade: &Upgrade) -> String {
+    format!(
+        "start_server {} since {}, by an upgrade",
+        upgrade.version,
+        date(upgrade.time)
+    )
+}
+
 /// Has the start_server of `pid_file` end, and waits for its end.
 pub fn stop(pid_file: &Path, patience: Patience) -> Result<(), Failure> {
     let held = hold(pid_file)?;
@@ -121,6 +167,10 @@ pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Fai
         return Ok(text);
     };
     let seen = look(status_file).map_err(Failure::Refused)?;
+    if let Some(upgrade) = &seen.upgrades.last {
+        text += &upgraded(upgrade);
+        text += "\n";
+    }
     let newest = newest(&seen);
     text += &match newest {
         Some(generation) => format!("generation {generation} serves\n"),

@@ -1,6 +1,7 @@
 //! The environment: what start_server inherited, its options on top of that, envdir on top of both.
 
 use crate::envdir::{self, Variables};
+use crate::state::record;
 use crate::sys::reason;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -14,7 +15,32 @@ pub struct Environment {
     overlay: Variables,
 }
 
+record! {
+    "variable" Saved {
+        name: OsString,
+        value: OsString,
+    }
+}
+
 impl Environment {
+    /// What envdir said: it may be unreadable just when another program goes on.
+    pub fn save(&self) -> Vec<Saved> {
+        let variables = self.overlay.iter();
+        variables
+            .map(|(name, value)| Saved {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect()
+    }
+
+    pub fn restore(&mut self, saved: &[Saved]) {
+        let variables = saved.iter();
+        self.overlay = variables
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
+            .collect();
+    }
+
     pub fn new(
         inherited: impl Iterator<Item = (OsString, OsString)>,
         options: &[(&str, OsString)],
@@ -78,7 +104,7 @@ impl Environment {
 }
 
 /// Neither the inherited environment nor envdir, as it is read, can have a NUL in it.
-fn assign(name: &OsStr, value: &OsStr) -> Option<CString> {
+pub fn assign(name: &OsStr, value: &OsStr) -> Option<CString> {
     let mut text = OsString::with_capacity(name.len() + value.len() + 2);
     text.push(name);
     text.push("=");

@@ -1,6 +1,8 @@
 //! Files as they are found: opened only where they are regular, removed only where they are ours.
 
+use crate::state::record;
 use crate::sys::process::{self, Access};
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -41,7 +43,36 @@ pub struct OurFile {
     identity: (u64, u64),
 }
 
+record! {
+    "file" Saved {
+        role: String,
+        path: OsString,
+        device: u64,
+        inode: u64,
+    }
+}
+
 impl OurFile {
+    /// `role` tells it from our other files.
+    pub fn save(&self, role: &str) -> Saved {
+        Saved {
+            role: role.to_string(),
+            path: self.path.clone().into(),
+            device: self.identity.0,
+            inode: self.identity.1,
+        }
+    }
+
+    /// The files of this role.
+    pub fn restore(saved: &[Saved], role: &str) -> Vec<OurFile> {
+        let ours = saved.iter().filter(|file| file.role == role);
+        ours.map(|file| OurFile {
+            path: file.path.clone().into(),
+            identity: (file.device, file.inode),
+        })
+        .collect()
+    }
+
     /// Takes charge of the file that lies at `path` now.
     pub fn at(path: &Path) -> io::Result<OurFile> {
         Ok(OurFile::new(path, &fs::symlink_metadata(path)?))

@@ -5,8 +5,9 @@
 use crate::activation::{self, Given};
 use crate::cli::Options;
 use crate::endpoint::{Endpoint, Host, Transport};
-use crate::file::OurFile;
+use crate::file::{self, OurFile};
 use crate::policy::Readiness;
+use crate::state::record;
 use crate::sys::holders::{self, Holder};
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
@@ -26,7 +27,7 @@ pub struct Listeners {
     /// Whether they are described to workers as systemd does, too.
     pub listen_fds: bool,
     /// Removed when this is dropped.
-    _files: Vec<OurFile>,
+    files: Vec<OurFile>,
     /// What there is to say about the binding, as lines for the log.
     pub notes: Vec<String>,
 }
@@ -39,6 +40,18 @@ struct Listener {
     /// The length of its queue, if it has one.
     backlog: Option<i32>,
 }
+
+record! {
+    "listener" Saved {
+        name: OsString,
+        fd: RawFd,
+        number: RawFd,
+        backlog: Option<i32>,
+    }
+}
+
+/// The role of the files of Unix sockets.
+const ROLE: &str = "socket";
 
 /// A socket to be.
 struct Slot<'a> {
@@ -88,7 +101,7 @@ pub fn bind(options: &Options, given: Vec<Given>, left_over: &[Pid]) -> Result<L
     Ok(Listeners {
         listeners: listeners.into_iter().flatten().collect(),
         listen_fds: options.listen_fds,
-        _files: binder.files,
+        files: binder.files,
         notes: binder.notes,
     })
 }
@@ -223,6 +236,38 @@ fn backlog(options: &Options) -> i32 {
 }
 
 impl Listeners {
+    pub fn save(&self) -> (Vec<Saved>, Vec<file::Saved>) {
+        let listeners = self.listeners.iter().map(|listener| Saved {
+            name: listener.name.clone(),
+            fd: listener.socket.as_raw_fd(),
+            number: listener.number,
+            backlog: listener.backlog,
+        });
+        let files = self.files.iter().map(|file| file.save(ROLE));
+        (listeners.collect(), files.collect())
+    }
+
+    pub fn restore(
+        saved: &[Saved],
+        files: &[file::Saved],
+        listen_fds: bool,
+    ) -> io::Result<Listeners> {
+        let listeners = saved.iter().map(|saved| {
+            Ok(Listener {
+                name: saved.name.clone(),
+                socket: fd::take(saved.fd)?,
+                number: saved.number,
+                backlog: saved.backlog,
+            })
+        });
+        Ok(Listeners {
+            listeners: listeners.collect::<io::Result<_>>()?,
+            listen_fds,
+            files: OurFile::restore(files, ROLE),
+            notes: Vec::new(),
+        })
+    }
+
     /// What tells workers of them.
     pub fn variables(&self) -> Vec<(&'static str, OsString)> {
         let mut variables = vec![("SERVER_STARTER_PORT", self.names())];

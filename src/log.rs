@@ -4,14 +4,15 @@
 
 use crate::cli::LogTarget;
 use crate::policy::Time;
+use crate::state::{left, record};
 use crate::sys::process::{self, Handover, Program};
 use crate::sys::{self, fd, poll};
 use crate::worker::{Pid, WaitStatus};
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use std::time::Duration;
 pub struct Log {
     queue: Vec<u8>,
     /// Lines that found no room in the queue, or nobody to read them.
-    lost: usize,
+    lost: u64,
     state: State,
     /// Standard error is a regular file, which never makes a writer wait for a reader.
     to_file: bool,
@@ -43,6 +44,13 @@ const ROOM: usize = 64 * 1024;
 /// How soon a full disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+record! {
+    "log" Saved {
+        queue: OsString,
+        lost: u64,
+    }
+}
+
 impl Log {
     pub fn to_standard_error() -> Log {
         let mut log = Log {
@@ -53,6 +61,21 @@ impl Log {
         };
         log.retarget();
         log
+    }
+
+    pub fn save(&self) -> Saved {
+        Saved {
+            queue: OsString::from_vec(self.queue.clone()),
+            lost: self.lost,
+        }
+    }
+
+    pub fn restore(saved: &Saved) -> Log {
+        Log {
+            queue: saved.queue.clone().into_vec(),
+            lost: saved.lost,
+            ..Log::to_standard_error()
+        }
     }
 
     /// Standard error has become another file.
@@ -98,7 +121,8 @@ impl Log {
                     }
                     // Nobody reads it any more. Should somebody do so again, the lines are counted.
                     Some(_) | None => {
-                        self.lost += self.queue.iter().filter(|&&byte| byte == b'\n').count();
+                        let lines = self.queue.iter().filter(|&&byte| byte == b'\n');
+                        self.lost += lines.count() as u64;
                         self.queue.clear();
                         return;
                     }
@@ -170,7 +194,17 @@ pub struct LogCommand {
     program: Program,
     life: Life,
     /// What the program's descriptors refer to: the pipe to read, the caller's output and error.
-    _ends: [OwnedFd; 3],
+    ends: [OwnedFd; 3],
+}
+
+record! {
+    "log_command" SavedCommand {
+        pid: Option<Pid>,
+        pause: Option<Duration>,
+        reader: RawFd,
+        output: RawFd,
+        error: RawFd,
+    }
 }
 
 enum Life {
@@ -244,13 +278,18 @@ impl LogCommand {
         let (reader, writer) = fd::pipe()?;
         let output = fd::duplicate(io::stdout().as_fd(), 3)?;
         let error = fd::duplicate(io::stderr().as_fd(), 3)?;
-        let ends = [reader, output, error];
+        let command = LogCommand::of(line, [reader, output, error])?;
+        Ok((command, writer))
+    }
+
+    fn of(line: &OsStr, ends: [OwnedFd; 3]) -> io::Result<LogCommand> {
         let descriptors = ends.iter().zip(0..);
         let program = Program {
             candidates: vec![c"/bin/sh".into()],
             arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
             environment: Vec::new(),
             listen_pid: false,
+            by_shell: false,
             dir: None,
             descriptors: descriptors
                 .map(|(fd, number)| Handover {
@@ -260,12 +299,49 @@ impl LogCommand {
                 .collect(),
         };
         let life = Life::Dead { until: Time::ZERO };
-        let command = LogCommand {
+        Ok(LogCommand {
             program,
             life,
-            _ends: ends,
+            ends,
+        })
+    }
+
+    pub fn save(&self, now: Time) -> SavedCommand {
+        let [reader, output, error] = self.ends.each_ref().map(OwnedFd::as_raw_fd);
+        let (pid, pause) = match self.life {
+            Life::Running(pid) => (Some(pid), None),
+            Life::Dead { until } => (None, Some(left(until, now))),
         };
-        Ok((command, writer))
+        SavedCommand {
+            pid,
+            pause,
+            reader,
+            output,
+            error,
+        }
+    }
+
+    /// It is the same process, or will be started by this line.
+    pub fn restore(
+        line: &OsStr,
+        environment: Vec<CString>,
+        saved: &SavedCommand,
+        now: Time,
+    ) -> io::Result<LogCommand> {
+        let ends = [
+            fd::take(saved.reader)?,
+            fd::take(saved.output)?,
+            fd::take(saved.error)?,
+        ];
+        let mut command = LogCommand::of(line, ends)?;
+        command.program.environment = environment;
+        command.life = match saved.pid {
+            Some(pid) => Life::Running(pid),
+            None => Life::Dead {
+                until: now + saved.pause.unwrap_or_default(),
+            },
+        };
+        Ok(command)
     }
 
     /// When `tick` is wanted at the latest.

@@ -16,6 +16,7 @@
 //! | `spawn` | what one worker is given |
 //! | `ready` | how a worker says that it is ready |
 //! | `manager` | what the service manager is told |
+//! | `upgrade`, `state` | what outlives the program when it replaces itself, and the text of that |
 //! | `supervisor` | the life of the workers: events to actions, without a single system call |
 //! | `sys` | every call to the kernel, and all that is unsafe |
 //! | `endpoint`, `signal`, `worker`, `policy` | data |
@@ -47,10 +48,12 @@ mod ready;
 mod run;
 mod signal;
 mod spawn;
+mod state;
 mod status;
 mod supervisor;
 #[allow(unsafe_code, reason = "the only module that talks to the kernel")]
 mod sys;
+mod upgrade;
 mod worker;
 
 const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");
@@ -59,7 +62,7 @@ const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");
 const FAILED: i32 = 1;
 /// `--timeout` ended the wait.
 const TIMED_OUT: i32 = 2;
-/// The restart was given up, and the old worker serves on.
+/// The restart was given up, and the old worker serves on; or the upgrade failed, and start_server goes on as it was.
 const GIVEN_UP: i32 = 3;
 /// What `--status` asks for does not run: the status that init scripts use for it.
 const NOT_RUNNING: i32 = 3;
@@ -87,6 +90,7 @@ fn start(words: io::Result<Vec<OsString>>) -> i32 {
 }
 
 fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
+    let arguments: Vec<OsString> = words.iter().skip(1).cloned().collect();
     let failed = |message| (FAILED, message);
     let controlled = |failure| match failure {
         control::Failure::Refused(message) => (FAILED, message),
@@ -94,7 +98,12 @@ fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
         control::Failure::GivenUp(message) => (GIVEN_UP, message),
         control::Failure::NotRunning(message) => (NOT_RUNNING, message),
     };
-    match cli::parse(words).map_err(failed)? {
+    if arguments.first().is_some_and(|word| word == upgrade::TRIAL) {
+        let answer = upgrade::answer(arguments.into_iter().skip(1).collect());
+        print(&answer.map_err(failed)?).map_err(failed)?;
+        return Ok(0);
+    }
+    match cli::parse(arguments).map_err(failed)? {
         cli::Command::Help => print(cli::HELP).map_err(failed)?,
         cli::Command::Version => print(VERSION).map_err(failed)?,
         cli::Command::Restart {
@@ -102,6 +111,11 @@ fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
             status_file,
             patience,
         } => control::restart(&pid_file, &status_file, patience).map_err(controlled)?,
+        cli::Command::Upgrade {
+            pid_file,
+            status_file,
+            patience,
+        } => control::upgrade(&pid_file, &status_file, patience).map_err(controlled)?,
         cli::Command::Stop { pid_file, patience } => {
             control::stop(&pid_file, patience).map_err(controlled)?;
         }
@@ -112,7 +126,7 @@ fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
             let text = control::status(&pid_file, status_file.as_deref()).map_err(controlled)?;
             print(&text).map_err(failed)?;
         }
-        cli::Command::Run(options) => match run::run(*options).map_err(failed)? {
+        cli::Command::Run(options) => match run::run(*options, words).map_err(failed)? {
             Outcome::Told => {}
             // The log has told why.
             Outcome::GivenUp => return Ok(FAILED),

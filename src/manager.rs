@@ -1,6 +1,7 @@
 //! The service manager that runs us, if it listens to sd_notify(3): it is told that we serve, reload, stop.
 
 use crate::policy::Time;
+use crate::state::record;
 use crate::sys::socket::Datagrams;
 use crate::worker::Status;
 use std::ffi::OsStr;
@@ -26,6 +27,19 @@ enum State {
     Stopping,
 }
 
+record! {
+    "manager" Saved {
+        state: String,
+        status: String,
+    }
+}
+
+record! {
+    "message" SavedMessage {
+        text: String,
+    }
+}
+
 /// How soon it is tried again when the manager is behind with reading.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -49,6 +63,36 @@ impl Manager {
             queue: Vec::new(),
             retry: None,
         })
+    }
+
+    pub fn save(&self) -> (Saved, Vec<SavedMessage>) {
+        let state = match self.state {
+            State::Starting => "starting",
+            State::Ready => "ready",
+            State::Reloading => "reloading",
+            State::Stopping => "stopping",
+        };
+        let saved = Saved {
+            state: state.to_string(),
+            status: self.status.clone(),
+        };
+        let messages = self.queue.iter().cloned();
+        (saved, messages.map(|text| SavedMessage { text }).collect())
+    }
+
+    /// Goes on where the saved one was.
+    pub fn restore(&mut self, saved: &Saved, messages: &[SavedMessage]) {
+        self.state = match saved.state.as_str() {
+            "ready" => State::Ready,
+            "reloading" => State::Reloading,
+            "stopping" => State::Stopping,
+            _ => State::Starting,
+        };
+        self.status = saved.status.clone();
+        self.queue = messages
+            .iter()
+            .map(|message| message.text.clone())
+            .collect();
     }
 
     /// A HUP has come: it is answered even if a restart is in progress, since it waits for an answer to this one.

@@ -1,11 +1,12 @@
 //! The pid file: `PID\n`, locked for as long as start_server lives.
 
-use crate::file::{identity, open_regular, OurFile};
+use crate::file::{self, identity, open_regular, OurFile};
+use crate::state::record;
 use crate::sys::{self, fd, process};
 use crate::worker::Pid;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -18,7 +19,29 @@ pub struct PidFile {
     file: File,
 }
 
+record! {
+    "pid_file" Saved {
+        fd: RawFd,
+    }
+}
+
+const ROLE: &str = "pid";
+
 impl PidFile {
+    pub fn save(&self) -> (Saved, Option<file::Saved>) {
+        let fd = self.file.as_raw_fd();
+        (Saved { fd }, self.ours.as_ref().map(|file| file.save(ROLE)))
+    }
+
+    /// The lock has never been let go.
+    pub fn restore(path: &Path, saved: &Saved, files: &[file::Saved]) -> io::Result<PidFile> {
+        Ok(PidFile {
+            path: path.to_path_buf(),
+            ours: OurFile::restore(files, ROLE).pop(),
+            file: fd::take(saved.fd)?.into(),
+        })
+    }
+
     /// Opens and locks the file, but writes nothing yet. The error is one line.
     pub fn lock(path: &Path) -> Result<PidFile, String> {
         loop {

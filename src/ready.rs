@@ -5,14 +5,16 @@
 //! socket would be an error to it.
 
 use crate::policy::Readiness;
+use crate::state::record;
 use crate::sys::process::Handover;
 use crate::sys::{fd, file, socket};
+use crate::worker::Pid;
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,14 @@ pub struct Channel {
     socket: Option<Folder>,
 }
 
+record! {
+    "channel" Saved {
+        pid: Pid,
+        fd: RawFd,
+        socket: Option<OsString>,
+    }
+}
+
 /// What a worker is given to speak by.
 pub struct Offer {
     pub variable: (&'static str, OsString),
@@ -60,12 +70,8 @@ const LONGEST: usize = 4096;
 const A_TURN: usize = 16;
 
 impl Channels {
-    /// `variable` knows the environment. A socket is made and removed again, so that what would keep the first
-    /// worker from having one is known at once. The error is one line.
-    pub fn new(
-        readiness: Readiness,
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Channels, String> {
+    /// `variable` knows the environment.
+    pub fn new(readiness: Readiness, variable: impl Fn(&str) -> Option<OsString>) -> Channels {
         let given = |name| variable(name).filter(|folder| !folder.is_empty());
         let parent = match (given("RUNTIME_DIRECTORY"), given("TMPDIR")) {
             // systemd.exec(5): several are joined by colons.
@@ -76,10 +82,15 @@ impl Channels {
             (None, Some(folder)) => folder.into(),
             (None, None) => "/tmp".into(),
         };
-        let channels = Channels { readiness, parent };
-        match channels.open(|_| false) {
-            Ok(_) => Ok(channels),
-            Err(error) => Err(channels.explain(&error)),
+        Channels { readiness, parent }
+    }
+
+    /// Makes a channel and removes it again, so that what would keep the first worker from having one is known at
+    /// once. The error is one line.
+    pub fn check(&self) -> Result<(), String> {
+        match self.open(|_| false) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.explain(&error)),
         }
     }
 
@@ -138,6 +149,29 @@ fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(Channel, Offer)
 }
 
 impl Channel {
+    pub fn save(&self, pid: Pid) -> Saved {
+        let folder = self.socket.as_ref();
+        Saved {
+            pid,
+            fd: self.end.as_raw_fd(),
+            socket: folder.map(|folder| folder.socket.clone().into()),
+        }
+    }
+
+    pub fn restore(saved: &Saved) -> io::Result<Channel> {
+        let folder = |socket: &OsString| {
+            let socket = PathBuf::from(socket);
+            Folder {
+                path: socket.parent().map(Path::to_path_buf).unwrap_or_default(),
+                socket,
+            }
+        };
+        Ok(Channel {
+            end: fd::take(saved.fd)?,
+            socket: saved.socket.as_ref().map(folder),
+        })
+    }
+
     /// Readable when there is something to hear.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()

@@ -14,98 +14,35 @@ use crate::policy::{Policy, Time};
 use crate::ready::{self, Channel, Channels, Word};
 use crate::signal::Signal;
 use crate::spawn::{Launcher, Started};
-use crate::status::{self, StatusFile};
+use crate::status::{self, StatusFile, Upgrade, Upgrades};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, Access, Forked};
 use crate::sys::signals::{Received, Signals};
-use crate::sys::{clock, reason};
+use crate::sys::{clock, fd, reason};
+use crate::upgrade::{self, Origin, Starting, State, Upgrader};
 use crate::worker::{Generation, Pid, WaitStatus};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
-/// Runs until TERM has ended every worker, or none could be started. The error is one line; nothing of ours is
-/// left behind.
-pub fn run(options: Options) -> Result<Outcome, String> {
-    let given = activation::take(|name| std::env::var_os(name))?;
+/// Runs until TERM has ended every worker, or none could be started. `words` is the command line. The error is one
+/// line; nothing of ours is left behind.
+pub fn run(options: Options, words: Vec<OsString>) -> Result<Outcome, String> {
+    let state = upgrade::inherited(|name| std::env::var_os(name))?;
     let manager = Manager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
     let activated = activation::is_for_us(&|name: &str| std::env::var_os(name));
     let spent = activated || options.listen_fds;
     let inherited = std::env::vars_os().filter(|(name, _)| is_for_worker(name, spent));
-    let mut environment = Environment::new(inherited, &options.variables);
-    // What it passes over is said once the log is there.
-    environment.refresh(|_| {});
-    check(&options, &environment)?;
-    let status = options
-        .status_file
-        .as_deref()
-        .map(check_status_file)
-        .transpose()?;
-    let left_over = left_over_workers(&options);
-    let channels = Channels::new(options.policy.readiness, |name| std::env::var_os(name))?;
-    let mut listeners = listen::bind(&options, given, &left_over)?;
-    let sink = options.log.as_ref().map(Sink::open).transpose()?;
-    let dir = options.dir.as_deref();
-    let launcher = Launcher::new(&options.program, dir, &listeners, channels);
-    let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
-    let caller = if options.daemonize {
-        Some(daemon::detach()?)
-    } else {
-        None
+    let environment = Environment::new(inherited, &options.variables);
+    let channels = Channels::new(options.policy.readiness, |name| std::env::var_os(name));
+    let mut daemon = match state {
+        None => Daemon::start(options, words, manager, environment, channels)?,
+        Some(state) => Daemon::resume(options, words, manager, environment, channels, &state)?,
     };
-    let signals =
-        Signals::catch().map_err(|error| format!("cannot catch signals: {}", reason(&error)))?;
-    if let Some(pid_file) = &mut pid_file {
-        pid_file.write()?;
-    }
-    let now = clock::now();
-    let mut log = Log::to_standard_error();
-    log.say(&format!(
-        "start_server (pid:{}) starting now...",
-        process::id()
-    ));
-    for note in std::mem::take(&mut listeners.notes) {
-        log.say(&note);
-    }
-    log.flush(now);
-    let log_command = match sink {
-        Some(sink) => sink.redirect(environment.render(&[]), now, &mut log),
-        None => Ok(None),
-    };
-    log.retarget();
-    let log_command = log_command
-        .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
-    if let Some(caller) = caller {
-        caller.release();
-    }
-    let (supervisor, actions) = Supervisor::start(now);
-    let mut daemon = Daemon {
-        supervisor,
-        policy: options.policy.clone(),
-        options: options.policy,
-        environment,
-        launcher,
-        starting: None,
-        channels: Vec::new(),
-        manager,
-        log,
-        log_file: options.log,
-        log_command,
-        signals,
-        now,
-        complaints: Vec::new(),
-        can_poll: true,
-        finished: None,
-        status,
-        listeners,
-        _pid_file: pid_file,
-    };
-    daemon.read_environment();
-    daemon.perform(actions);
     let outcome = loop {
         if let Some(outcome) = daemon.finished {
             break outcome;
@@ -141,12 +78,224 @@ struct Daemon {
     /// False after a poll that failed: it is said once.
     can_poll: bool,
     finished: Option<Outcome>,
+    upgrader: Upgrader,
+    /// The next turn does not come: another program goes on.
+    upgrading: bool,
     status: Option<StatusFile>,
     listeners: Listeners,
-    _pid_file: Option<PidFile>,
+    pid_file: Option<PidFile>,
 }
 
 impl Daemon {
+    /// Binds and opens everything, and starts the first worker.
+    fn start(
+        options: Options,
+        words: Vec<OsString>,
+        manager: Manager,
+        mut environment: Environment,
+        channels: Channels,
+    ) -> Result<Daemon, String> {
+        let given = activation::take(|name| std::env::var_os(name))?;
+        // What it passes over is said once the log is there.
+        environment.refresh(|_| {});
+        check(&options, &environment)?;
+        let mut status = options.status_file.as_deref().map(StatusFile::new);
+        if let (Some(status), Some(path)) = (&mut status, &options.status_file) {
+            let checked = status.check();
+            checked.map_err(|error| refuse("status-file", path, &error))?;
+        }
+        let left_over = left_over_workers(&options);
+        channels.check()?;
+        let mut listeners = listen::bind(&options, given, &left_over)?;
+        let sink = options.log.as_ref().map(Sink::open).transpose()?;
+        let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
+        let caller = if options.daemonize {
+            Some(daemon::detach()?)
+        } else {
+            None
+        };
+        let signals = catch_signals()?;
+        if let Some(pid_file) = &mut pid_file {
+            pid_file.write()?;
+        }
+        let now = clock::now();
+        let mut log = Log::to_standard_error();
+        log.say(&format!(
+            "start_server (pid:{}) starting now...",
+            process::id()
+        ));
+        for note in std::mem::take(&mut listeners.notes) {
+            log.say(&note);
+        }
+        log.flush(now);
+        let log_command = match sink {
+            Some(sink) => sink.redirect(environment.render(&[]), now, &mut log),
+            None => Ok(None),
+        };
+        log.retarget();
+        let log_command = log_command
+            .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
+        if let Some(caller) = caller {
+            caller.release();
+        }
+        let (supervisor, actions) = Supervisor::start(now);
+        let mut daemon = Daemon {
+            supervisor,
+            launcher: Launcher::new(
+                &options.program,
+                options.dir.as_deref(),
+                &listeners,
+                channels,
+            ),
+            policy: options.policy.clone(),
+            options: options.policy,
+            environment,
+            starting: None,
+            channels: Vec::new(),
+            manager,
+            log,
+            log_file: options.log,
+            log_command,
+            signals,
+            now,
+            complaints: Vec::new(),
+            can_poll: true,
+            finished: None,
+            upgrader: Upgrader::new(words, Upgrades::default()),
+            upgrading: false,
+            status,
+            listeners,
+            pid_file,
+        };
+        daemon.read_environment();
+        daemon.perform(actions);
+        Ok(daemon)
+    }
+
+    /// Goes on where another program has left off, in this same process.
+    fn resume(
+        options: Options,
+        words: Vec<OsString>,
+        mut manager: Manager,
+        mut environment: Environment,
+        channels: Channels,
+        state: &State,
+    ) -> Result<Daemon, String> {
+        let now = clock::now();
+        let upgrade = Upgrade {
+            attempt: state.origin.attempt,
+            time: clock::since_1970(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        };
+        let upgrades = Upgrades {
+            attempts: upgrade.attempt,
+            last: Some(upgrade),
+        };
+        environment.restore(&state.variables);
+        manager.restore(&state.manager, &state.messages);
+        let supervisor = Supervisor::restore(&state.supervisor, &state.workers, now)?;
+        let lost = |error: io::Error| format!("cannot go on with a descriptor: {}", reason(&error));
+        let listeners = Listeners::restore(&state.listeners, &state.files, options.listen_fds);
+        let listeners = listeners.map_err(lost)?;
+        let pid_file = options.pid_file.as_deref().zip(state.pid_file.as_ref());
+        let pid_file = pid_file
+            .map(|(path, saved)| PidFile::restore(path, saved, &state.files))
+            .transpose()
+            .map_err(lost)?;
+        let log_command = match (&options.log, &state.log_command) {
+            (Some(LogTarget::Command(line)), Some(saved)) => {
+                let restored = LogCommand::restore(line, environment.render(&[]), saved, now);
+                Some(restored.map_err(lost)?)
+            }
+            _ => None,
+        };
+        let starting = state.starting.as_ref();
+        let starting = starting.map(|saved| {
+            Ok(Forked {
+                pid: saved.pid,
+                report: fd::take(saved.report)?,
+            })
+        });
+        let restored = state.channels.iter();
+        let restored = restored.map(|saved| Ok((saved.pid, Channel::restore(saved)?)));
+        let mut daemon = Daemon {
+            supervisor,
+            launcher: Launcher::new(
+                &options.program,
+                options.dir.as_deref(),
+                &listeners,
+                channels,
+            ),
+            policy: options.policy.clone(),
+            options: options.policy,
+            environment,
+            starting: starting.transpose().map_err(lost)?,
+            channels: restored.collect::<io::Result<_>>().map_err(lost)?,
+            manager,
+            log: Log::restore(&state.log),
+            log_file: options.log,
+            log_command,
+            // What came since the other program looked for signals last comes now.
+            signals: catch_signals()?,
+            now,
+            complaints: Vec::new(),
+            can_poll: true,
+            finished: None,
+            upgrader: Upgrader::new(words, upgrades),
+            upgrading: false,
+            status: options.status_file.as_deref().map(StatusFile::new),
+            listeners,
+            pid_file,
+        };
+        daemon.log.tell(&format!(
+            "upgraded from start_server {} to {}",
+            state.origin.version,
+            env!("CARGO_PKG_VERSION")
+        ));
+        if let Some(status) = &mut daemon.status {
+            status.restore(&state.files);
+            status.publish(&daemon.supervisor.status(), now, &mut daemon.log);
+        }
+        daemon.tell_upgrades();
+        daemon.read_environment();
+        Ok(daemon)
+    }
+
+    /// What another program needs to go on from here.
+    fn save(&self) -> State {
+        let (supervisor, workers) = self.supervisor.save(self.now);
+        let (listeners, mut files) = self.listeners.save();
+        let (pid_file, pid_path) = self.pid_file.as_ref().map(PidFile::save).unzip();
+        files.extend(pid_path.flatten());
+        files.extend(self.status.as_ref().and_then(StatusFile::save));
+        let (manager, messages) = self.manager.save();
+        let channels = self.channels.iter();
+        State {
+            origin: Origin {
+                version: env!("CARGO_PKG_VERSION").to_string(),
+                attempt: self.upgrader.upgrades.attempts + 1,
+            },
+            supervisor,
+            workers,
+            starting: self.starting.as_ref().map(|forked| Starting {
+                pid: forked.pid,
+                report: forked.report.as_raw_fd(),
+            }),
+            channels: channels.map(|(pid, channel)| channel.save(*pid)).collect(),
+            listeners,
+            files,
+            pid_file,
+            log: self.log.save(),
+            log_command: self
+                .log_command
+                .as_ref()
+                .map(|command| command.save(self.now)),
+            manager,
+            messages,
+            variables: self.environment.save(),
+        }
+    }
+
     /// Sleeps until there is news, and acts on it: deaths first, `Tick` last, as the supervisor wants it.
     fn turn(&mut self) {
         self.log.flush(self.now);
@@ -190,11 +339,15 @@ impl Daemon {
         if let Some(status) = &mut self.status {
             status.tick(self.now, &mut self.log);
         }
+        self.upgrader.tick(self.now);
         self.tell(Event::Tick);
         if self.supervisor.is_finishing() {
             self.manager.stopping();
         } else if self.supervisor.is_standing() {
             self.manager.standing();
+        }
+        if std::mem::take(&mut self.upgrading) && self.finished.is_none() {
+            self.replace();
         }
     }
 
@@ -205,6 +358,7 @@ impl Daemon {
             self.log_command.as_ref().and_then(LogCommand::deadline),
             self.status.as_ref().and_then(StatusFile::deadline),
             self.manager.deadline(),
+            self.upgrader.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -302,6 +456,9 @@ impl Daemon {
 
     fn exited(&mut self, pid: Pid, status: WaitStatus) {
         self.channels.retain(|(whose, _)| *whose != pid);
+        if let Some(outcome) = self.upgrader.exited(pid, status) {
+            return self.tried(outcome);
+        }
         let command = self.log_command.as_mut();
         if !command.is_some_and(|command| command.exited(pid, status, self.now, &mut self.log)) {
             self.tell(Event::Exited { pid, status });
@@ -321,6 +478,48 @@ impl Daemon {
             self.tell(Event::Hup);
         } else if received.has(Signal::USR1.number()) {
             self.reopen_log();
+        }
+        if received.has(Signal::USR2.number()) {
+            self.try_upgrade();
+        }
+    }
+
+    /// Sees whether what is now our executable can go on in our place.
+    fn try_upgrade(&mut self) {
+        let name = self.upgrader.name().to_string_lossy();
+        self.log.tell(&format!("received USR2, trying {name}"));
+        let state = self.save();
+        if let Err(reason) = self.upgrader.begin(&state, self.now) {
+            self.upgrade_failed(&reason);
+        }
+    }
+
+    fn tried(&mut self, outcome: Result<String, String>) {
+        match outcome {
+            Ok(_) => self.upgrading = true,
+            Err(reason) => self.upgrade_failed(&reason),
+        }
+    }
+
+    /// Lets another program go on in this process.
+    fn replace(&mut self) {
+        self.log.flush(self.now);
+        self.signals.hold();
+        let reason = self.upgrader.execute(&self.save());
+        self.signals.release();
+        self.upgrade_failed(&reason);
+    }
+
+    fn upgrade_failed(&mut self, reason: &str) {
+        self.log
+            .tell(&format!("cannot upgrade, going on as before: {reason}"));
+        self.upgrader.upgrades.attempts += 1;
+        self.tell_upgrades();
+    }
+
+    fn tell_upgrades(&mut self) {
+        if let Some(status) = &mut self.status {
+            status.tell_upgrades(&self.upgrader.upgrades, self.now, &mut self.log);
         }
     }
 
@@ -387,6 +586,10 @@ impl Daemon {
     }
 }
 
+fn catch_signals() -> Result<Signals, String> {
+    Signals::catch().map_err(|error| format!("cannot catch signals: {}", reason(&error)))
+}
+
 /// What ended the sleep, apart from the time.
 struct Woken {
     by_signal: bool,
@@ -407,6 +610,7 @@ fn is_for_worker(name: &OsStr, activated: bool) -> bool {
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
         ready::DESCRIPTOR,
+        upgrade::VARIABLE,
     ]);
     let spent = activated && is_one_of(&activation::VARIABLES);
     !(ours || spent)
@@ -451,10 +655,6 @@ fn may_enter(dir: &Path) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
     }
     process::may(dir, Access::Enter)
-}
-
-fn check_status_file(path: &Path) -> Result<StatusFile, String> {
-    StatusFile::check(path).map_err(|error| refuse("status-file", path, &error))
 }
 
 fn refuse(option: &str, path: &Path, error: &io::Error) -> String {

@@ -38,6 +38,7 @@ impl Launcher {
             arguments: command.iter().map(|word| c_string(word)).collect(),
             environment: Vec::new(),
             listen_pid: listeners.listen_fds,
+            by_shell: true,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
             descriptors: listeners.handovers(),
         };
@@ -98,7 +99,7 @@ impl Launcher {
 
 /// Where a program may be, as execvp(3) looks: a name with a slash is a path, any other is sought in `PATH`,
 /// in which an empty element is the working directory.
-fn candidates(name: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
+pub fn candidates(name: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
     if name.as_bytes().contains(&b'/') {
         return vec![c_string(name)];
     }
@@ -118,7 +119,7 @@ fn candidates(name: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
 }
 
 /// Neither arguments nor variables can have a NUL in them: they came to us as C strings.
-fn c_string(text: &OsStr) -> CString {
+pub fn c_string(text: &OsStr) -> CString {
     CString::new(text.as_bytes()).unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! The status file: a line `GENERATION:PID` for each worker that passed its check.
 
-use crate::file::{open_regular, OurFile};
+use crate::file::{self, open_regular, OurFile};
 use crate::log::Log;
 use crate::policy::Time;
 use crate::sys::{fd, process, reason};
@@ -16,13 +16,16 @@ use std::time::Duration;
 pub struct StatusFile {
     path: PathBuf,
     /// What it is to say.
-    text: String,
+    workers: Status,
+    upgrades: Upgrades,
     state: State,
     /// What was renamed into place last.
     published: Option<OurFile>,
     /// Given up for the moment of writing, so that a process without a free descriptor can write all the same.
     spare: Option<OwnedFd>,
 }
+
+const ROLE: &str = "status";
 
 enum State {
     Written,
@@ -36,15 +39,28 @@ enum State {
 const RETRY: Duration = Duration::from_secs(1);
 
 impl StatusFile {
-    /// Makes sure that the file can be written, without touching one that is there.
-    pub fn check(path: &Path) -> io::Result<StatusFile> {
-        let mut status = StatusFile {
+    pub fn new(path: &Path) -> StatusFile {
+        StatusFile {
             path: path.to_path_buf(),
-            text: String::new(),
+            workers: Status::default(),
+            upgrades: Upgrades::default(),
             state: State::Written,
             published: None,
             spare: None,
-        };
+        }
+    }
+
+    pub fn save(&self) -> Option<file::Saved> {
+        self.published.as_ref().map(|file| file.save(ROLE))
+    }
+
+    pub fn restore(&mut self, files: &[file::Saved]) {
+        self.published = OurFile::restore(files, ROLE).pop();
+    }
+
+    /// Makes sure that the file can be written, without touching one that is there.
+    pub fn check(&mut self) -> io::Result<()> {
+        let path = &self.path;
         // To rename over /dev/null would take it from the whole system.
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(io::Error::new(
@@ -52,20 +68,26 @@ impl StatusFile {
                 "not a regular file",
             ));
         }
-        let temporary = status.temporary();
+        let temporary = self.temporary();
         // Nobody else can have this number now, so it is what a killed process of the same one left.
         if fs::symlink_metadata(&temporary).is_ok_and(|metadata| metadata.is_file()) {
             fs::remove_file(&temporary)?;
         }
         create(&temporary)?;
         fs::remove_file(&temporary)?;
-        status.keep_spare();
-        Ok(status)
+        self.keep_spare();
+        Ok(())
     }
 
     /// Has the file tell of this, now or as soon as it can be written.
     pub fn publish(&mut self, status: &Status, now: Time, log: &mut Log) {
-        self.text = render(status);
+        self.workers = status.clone();
+        self.write(now, log);
+    }
+
+    /// Has the file tell of this, too.
+    pub fn tell_upgrades(&mut self, upgrades: &Upgrades, now: Time, log: &mut Log) {
+        self.upgrades = upgrades.clone();
         self.write(now, log);
     }
 
@@ -107,7 +129,7 @@ impl StatusFile {
         let temporary = self.temporary();
         let mut file = create(&temporary)?;
         let renamed = file
-            .write_all(self.text.as_bytes())
+            .write_all(render(&self.workers, &self.upgrades).as_bytes())
             .and_then(|()| file.metadata())
             .and_then(|metadata| fs::rename(&temporary, &self.path).map(|()| metadata));
         match renamed {
@@ -141,7 +163,7 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Lines that begin with a word instead of a generation are passed over by Perl's and Ruby's readers.
-fn render(status: &Status) -> String {
+fn render(status: &Status, upgrades: &Upgrades) -> String {
     let mut text = String::new();
     for worker in &status.workers {
         text += &format!("{}:{}\n", worker.generation, worker.pid);
@@ -152,7 +174,40 @@ fn render(status: &Status) -> String {
             text += &format!("given-up:{}\n", trouble.failed);
         }
     }
+    let attempts = upgrades.attempts;
+    if let Some(last) = &upgrades.last {
+        let (time, version) = (last.time, &last.version);
+        text += &format!("upgraded:{}:{time}:{version}\n", last.attempt);
+    }
+    if upgrades.has_failed() {
+        text += &format!("upgrade-failed:{attempts}\n");
+    }
     text
+}
+
+/// How start_server has fared with replacing itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upgrades {
+    /// How often that was tried.
+    pub attempts: u64,
+    pub last: Option<Upgrade>,
+}
+
+/// An upgrade that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    pub attempt: u64,
+    /// In seconds since 1970.
+    pub time: u64,
+    /// Of the program since then.
+    pub version: String,
+}
+
+impl Upgrades {
+    /// Whether the last attempt failed.
+    pub fn has_failed(&self) -> bool {
+        self.attempts > self.last.as_ref().map_or(0, |last| last.attempt)
+    }
 }
 
 /// What a status file tells.
@@ -161,6 +216,7 @@ pub struct Seen {
     /// Generation and process of each worker that passed its check.
     pub workers: Vec<(Generation, Pid)>,
     pub trouble: Option<Trouble>,
+    pub upgrades: Upgrades,
 }
 
 pub fn read(path: &Path) -> io::Result<Seen> {
@@ -182,11 +238,31 @@ fn parse(text: &str) -> Seen {
                 let given_up = true;
                 seen.trouble = Some(Trouble { failed, given_up });
             }
+            ("upgraded", ..) => {
+                if let Some(upgrade) = parse_upgrade(value) {
+                    seen.upgrades.attempts = seen.upgrades.attempts.max(upgrade.attempt);
+                    seen.upgrades.last = Some(upgrade);
+                }
+            }
+            ("upgrade-failed", _, Ok(attempt), _) => {
+                seen.upgrades.attempts = seen.upgrades.attempts.max(attempt);
+            }
             (_, Ok(generation), _, Ok(pid)) => seen.workers.push((generation, pid)),
             _ => {}
         }
     }
     seen
+}
+
+fn parse_upgrade(text: &str) -> Option<Upgrade> {
+    let (attempt, rest) = text.split_once(':')?;
+    let (time, version) = rest.split_once(':')?;
+    let is_version = version.bytes().all(|byte| byte.is_ascii_graphic());
+    Some(Upgrade {
+        attempt: attempt.parse().ok()?,
+        time: time.parse().ok()?,
+        version: is_version.then(|| version.to_string())?,
+    })
 }
 
 #[cfg(test)]
@@ -226,28 +302,56 @@ mod tests {
             (vec![], None, ""),
         ];
         for (workers, trouble, text) in table {
-            let seen = Seen { workers, trouble };
-            assert_eq!(render(&status(&seen)), text);
+            let upgrades = Upgrades::default();
+            let seen = Seen {
+                workers,
+                trouble,
+                upgrades,
+            };
+            assert_eq!(render(&status(&seen), &seen.upgrades), text);
             assert_eq!(parse(text), seen);
         }
     }
 
     #[test]
+    fn upgrades_read_back() {
+        let upgrade = |attempt| Upgrade {
+            attempt,
+            time: 1_795_000_000,
+            version: "0.2.0".to_string(),
+        };
+        let table = [
+            (1, None, "upgrade-failed:1\n"),
+            (2, Some(upgrade(2)), "upgraded:2:1795000000:0.2.0\n"),
+            (
+                3,
+                Some(upgrade(2)),
+                "upgraded:2:1795000000:0.2.0\nupgrade-failed:3\n",
+            ),
+        ];
+        for (attempts, last, text) in table {
+            let upgrades = Upgrades { attempts, last };
+            assert_eq!(render(&Status::default(), &upgrades), text);
+            assert_eq!(parse(text).upgrades, upgrades);
+        }
+    }
+
+    #[test]
     fn other_lines_are_passed_over() {
-        let text = "failed:x\n\n:\n1:\n:2\nx:y\n3:4:5\n7:8\n99999999999999999999:1\n7:-\nkilled:3";
+        let text = "failed:x\n\n:\n1:\n:2\nx:y\n3:4:5\n7:8\n99999999999999999999:1\n7:-\nkilled:3\nupgraded:1:2";
         let workers = vec![(7, 8)];
         assert_eq!(
             parse(text),
             Seen {
                 workers,
-                trouble: None
+                ..Seen::default()
             }
         );
     }
 
     #[test]
     fn a_million_nasty_texts() {
-        const WORDS: [&str; 13] = [
+        const WORDS: [&str; 15] = [
             "",
             "\n",
             ":",
@@ -258,13 +362,19 @@ mod tests {
             " ",
             "failed",
             "given-up",
+            "upgraded",
+            "upgrade-failed",
             "18446744073709551615",
             "\0",
             "é",
         ];
         crate::nasty::million(&WORDS, |text| {
             let seen = parse(text);
-            assert_eq!(parse(&render(&status(&seen))), seen, "{text:?}");
+            assert_eq!(
+                parse(&render(&status(&seen), &seen.upgrades)),
+                seen,
+                "{text:?}"
+            );
         });
     }
 }

@@ -620,14 +620,19 @@ impl Supervisor {
     }
 
     fn publish(&self, actions: &mut Vec<Action>) {
+        actions.push(Action::Publish(self.status()));
+    }
+
+    /// What was published last.
+    pub fn status(&self) -> Status {
         let proved = self
             .workers
             .iter()
             .filter(|worker| worker.part != Part::Candidate);
-        actions.push(Action::Publish(Status {
+        Status {
             workers: proved.copied().collect(),
             trouble: self.trouble,
-        }));
+        }
     }
 
     fn old_workers(&self) -> Vec<Pid> {
@@ -681,6 +686,9 @@ fn join(pids: &[Pid]) -> String {
         .collect::<Vec<_>>()
         .join(",")
 }
+
+mod saved;
+pub use saved::{Saved, SavedWorker};
 
 #[cfg(test)]
 mod simulation;

@@ -110,6 +110,7 @@ impl World {
             3 => self.now += Duration::from_millis(self.random.below(3000)),
             4 => self.fork_fails = !self.fork_fails,
             5 => self.policy = self.random.steer(&self.policy),
+            6 => self.upgrade(),
             _ => {}
         }
         for pid in self.live.keys().copied().collect::<Vec<_>>() {
@@ -239,6 +240,25 @@ impl World {
         if let Some(deadline) = self.supervisor.deadline(&self.policy) {
             self.check(deadline > self.now, "a deadline that has passed would spin");
         }
+    }
+
+    /// Another program goes on with what this one writes down.
+    fn upgrade(&mut self) {
+        let (saved, workers) = self.supervisor.save(self.now);
+        let mut text = String::new();
+        crate::state::save(&mut text, [&saved]);
+        crate::state::save(&mut text, &workers);
+        self.history.push(text.clone());
+        let read = crate::state::restore::<Saved>(&text).unwrap();
+        self.check(
+            read == [saved.clone()] && crate::state::restore(&text).as_ref() == Ok(&workers),
+            "what was written is what is read",
+        );
+        self.supervisor = Supervisor::restore(&saved, &workers, self.now).unwrap();
+        self.check(
+            self.supervisor.save(self.now) == (saved, workers),
+            "what was restored is what was saved",
+        );
     }
 
     fn tell(&mut self, event: Event) {

@@ -1,6 +1,12 @@
 //! The clock, which only goes forward.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The seconds since 1970; 0 before.
+pub fn since_1970() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    time.map_or(0, |time| time.as_secs())
+}
 
 /// The time since an arbitrary moment; it does not jump when the date is set.
 pub fn now() -> Duration {

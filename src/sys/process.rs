@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 #[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
@@ -20,6 +20,8 @@ pub struct Program {
     pub environment: Vec<CString>,
     /// Whether a `LISTEN_PID=` without a value is given the number of the child.
     pub listen_pid: bool,
+    /// Whether a file that the kernel cannot execute is given to the shell, as execvp(3) does.
+    pub by_shell: bool,
     pub dir: Option<CString>,
     pub descriptors: Vec<Handover>,
 }
@@ -74,7 +76,7 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
     if let Some(index) = program.environment.iter().position(is_listen_pid) {
         environment[index] = listen_pid.as_mut_ptr().cast();
     }
-    // As execvp(3) does, a script without #! is given to the shell: sh, the script's path, the arguments.
+    // For a script without #!: sh, the script's path, the arguments.
     let mut shell = vec![c"/bin/sh".as_ptr(), null()];
     shell.extend_from_slice(&arguments[1..]);
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
@@ -135,7 +137,7 @@ fn become_program(
                 denied = Some(libc::EACCES);
                 continue;
             }
-            Some(libc::ENOEXEC) => {
+            Some(libc::ENOEXEC) if program.by_shell => {
                 shell[1] = path.as_ptr();
                 last = execute(c"/bin/sh", shell, environment);
             }
@@ -197,6 +199,44 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
         .map(|string| string.as_ptr())
         .chain([null()])
         .collect()
+}
+
+/// Becomes `program`, which inherits the descriptors of these numbers. It comes back only when that failed.
+pub fn replace(program: &Program, kept: &[RawFd]) -> io::Error {
+    let arguments = pointers(&program.arguments);
+    let environment = pointers(&program.environment);
+    let set = |flags: libc::c_int| {
+        for &number in kept {
+            // SAFETY: F_SETFD takes an integer and touches no memory; it cannot fail for a number that is open.
+            unsafe { libc::fcntl(number, libc::F_SETFD, flags) };
+        }
+    };
+    set(0);
+    let mut last = io::Error::from_raw_os_error(libc::ENOENT);
+    for path in &program.candidates {
+        last = execute(path, &arguments, &environment);
+    }
+    set(libc::FD_CLOEXEC);
+    last
+}
+
+/// A pipe from which `text` can be read, however long it is: a child writes it, and ends.
+pub fn feed(text: &[u8]) -> io::Result<OwnedFd> {
+    let (reader, writer) = fd::pipe()?;
+    // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
+    if check(unsafe { libc::fork() })? != 0 {
+        return Ok(reader);
+    }
+    // SAFETY: close touches no memory, and this copy is not used again: only the reader's end shall be the reader's.
+    unsafe { libc::close(reader.as_raw_fd()) };
+    let mut rest = text;
+    while !rest.is_empty() {
+        match fd::write(writer.as_fd(), rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(_) => leave(1),
+        }
+    }
+    leave(0)
 }
 
 /// Reaps a child that has died, if there is one: its pid and wait status.

@@ -5,7 +5,7 @@
 //! finds itself in that child, between fork and execve, restores the default and raises the signal again:
 //! that is cheaper than to block all signals around every fork, and loses none.
 
-use super::{check, fd};
+use super::fd;
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -67,13 +67,32 @@ impl Signals {
                 set(signal, note as *const () as libc::sighandler_t, fault);
             }
         }
+        let signals = Signals { wake };
+        signals.release();
+        Ok(signals)
+    }
+
+    /// Holds every signal back, those that came and were not taken too, even if this process becomes another program.
+    pub fn hold(&self) {
+        // SAFETY: all zeroes is a valid sigset_t for sigfillset to fill.
+        let mut all: libc::sigset_t = unsafe { zeroed() };
+        // SAFETY: all is a sigset_t that outlives the call.
+        unsafe { libc::sigfillset(&mut all) };
+        mask(&all);
+        let received = Received(PENDING.swap(0, SeqCst));
+        for signal in (1..32).filter(|&signal| received.has(signal)) {
+            // It is one that this system has, since it came before.
+            let _ = super::process::signal(super::process::id(), signal);
+        }
+    }
+
+    /// Lets every signal come, those that were held back at once.
+    pub fn release(&self) {
         // SAFETY: all zeroes is a valid sigset_t for sigemptyset to fill.
         let mut none: libc::sigset_t = unsafe { zeroed() };
         // SAFETY: none is a sigset_t that outlives the call.
         unsafe { libc::sigemptyset(&mut none) };
-        // SAFETY: none is an initialised sigset_t; the old mask is not asked for.
-        check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &none, null_mut()) })?;
-        Ok(Signals { wake })
+        mask(&none);
     }
 
     /// Readable when a signal has come.
@@ -104,6 +123,11 @@ impl Received {
     pub fn has(self, signal: libc::c_int) -> bool {
         self.0 & 1 << signal != 0
     }
+}
+
+fn mask(signals: &libc::sigset_t) {
+    // SAFETY: signals is initialised; the old mask is not asked for. It fails only for a wrong first argument.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, signals, null_mut()) };
 }
 
 /// Numbers that this system does not have, or keeps for its own threads, are passed over.

@@ -29,7 +29,7 @@ macro_rules! entry {
 }
 pub(crate) use entry;
 
-/// Prepares the process, and collects its arguments without the program's own name.
+/// Prepares the process, and collects its arguments, the program's own name first.
 ///
 /// # Safety
 /// `arguments` points to `count` C strings that live as long as the process.
@@ -46,7 +46,7 @@ pub unsafe fn prepare(
     // Who writes to a pipe without a reader is told by an error.
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    let words = (1..count as isize).map(|index| {
+    let words = (0..count as isize).map(|index| {
         // SAFETY: the caller gives this many pointers.
         let word = unsafe { *arguments.wrapping_offset(index) };
         // SAFETY: the caller gives C strings.

@@ -1,0 +1,336 @@
+//! start_server replaces itself by the executable that is now at its own path, without letting anything go.
+//!
+//! The process stays: its number, its children, its descriptors, the lock on its pid file. What it knows goes to
+//! the new program as text, through a pipe that a short-lived child fills, since a pipe has room for little and
+//! nothing else is there on every system. Before anything is given up the new program is tried: as a child it
+//! reads the state as it is, and answers whether it understands it.
+
+use crate::state::{record, restore, save, Record};
+use crate::status::Upgrades;
+use crate::supervisor::{SavedWorker, Supervisor};
+use crate::sys::process::{self, Forked, Handover, Program};
+use crate::sys::{fd, reason};
+use crate::worker::{Pid, WaitStatus};
+use crate::{
+    cli, environment, file, listen, log, manager, pidfile, policy::Time, ready, spawn, supervisor,
+};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Makes the program answer for itself instead of running. Not in `--help`: no person has a use for it. An older
+/// start_server, and Perl's, refuse it as an unknown option.
+pub const TRIAL: &str = "--upgrade-trial";
+
+/// Where the program finds the state that it is to go on with: `PID:DESCRIPTOR`, where the first says whom it is
+/// meant for.
+pub const VARIABLE: &str = "START_SERVER_STATE";
+
+/// The version of the text. A reader takes the one before it, too; `FIRST` is the only one so far.
+const VERSION: u32 = FIRST;
+const FIRST: u32 = 1;
+
+/// How long the new program may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// All that the next program goes on with.
+#[derive(Debug, PartialEq)]
+pub struct State {
+    pub origin: Origin,
+    pub supervisor: supervisor::Saved,
+    pub workers: Vec<SavedWorker>,
+    pub starting: Option<Starting>,
+    pub channels: Vec<ready::Saved>,
+    pub listeners: Vec<listen::Saved>,
+    pub files: Vec<file::Saved>,
+    pub pid_file: Option<pidfile::Saved>,
+    pub log: log::Saved,
+    pub log_command: Option<log::SavedCommand>,
+    pub manager: manager::Saved,
+    pub messages: Vec<manager::SavedMessage>,
+    pub variables: Vec<environment::Saved>,
+}
+
+record! {
+    "origin" Origin {
+        /// Of the program that wrote this.
+        version: String,
+        /// Which upgrade this is.
+        attempt: u64,
+    }
+}
+
+record! {
+    /// A worker that has not executed its program yet.
+    "starting" Starting {
+        pid: Pid,
+        report: RawFd,
+    }
+}
+
+impl State {
+    fn to_text(&self) -> String {
+        let mut text = format!("start_server state {VERSION}\n");
+        save(&mut text, [&self.origin]);
+        save(&mut text, [&self.supervisor]);
+        save(&mut text, &self.workers);
+        save(&mut text, &self.starting);
+        save(&mut text, &self.channels);
+        save(&mut text, &self.listeners);
+        save(&mut text, &self.files);
+        save(&mut text, &self.pid_file);
+        save(&mut text, [&self.log]);
+        save(&mut text, &self.log_command);
+        save(&mut text, [&self.manager]);
+        save(&mut text, &self.messages);
+        save(&mut text, &self.variables);
+        text += "end\n";
+        text
+    }
+
+    /// The error is a sentence.
+    fn parse(text: &str) -> Result<State, String> {
+        let body = text.strip_prefix("start_server state ");
+        let (version, body) = body
+            .and_then(|body| body.split_once('\n'))
+            .ok_or("it is no state")?;
+        let known = FIRST..=VERSION;
+        if !version
+            .parse()
+            .is_ok_and(|version| known.contains(&version))
+        {
+            return Err(format!("version {version} of the state is not known"));
+        }
+        let body = body
+            .strip_suffix("end\n")
+            .ok_or("the end of the state is missing")?;
+        Ok(State {
+            origin: one(body)?,
+            supervisor: one(body)?,
+            workers: restore(body)?,
+            starting: restore(body)?.pop(),
+            channels: restore(body)?,
+            listeners: restore(body)?,
+            files: restore(body)?,
+            pid_file: restore(body)?.pop(),
+            log: one(body)?,
+            log_command: restore(body)?.pop(),
+            manager: one(body)?,
+            messages: restore(body)?,
+            variables: restore(body)?,
+        })
+    }
+
+    /// What stays open.
+    fn descriptors(&self) -> Vec<RawFd> {
+        let command = self.log_command.iter();
+        let ends = command.flat_map(|command| [command.reader, command.output, command.error]);
+        let listeners = self.listeners.iter().map(|listener| listener.fd);
+        let channels = self.channels.iter().map(|channel| channel.fd);
+        let starting = self.starting.iter().map(|starting| starting.report);
+        let pid_file = self.pid_file.iter().map(|pid_file| pid_file.fd);
+        let all = ends
+            .chain(listeners)
+            .chain(channels)
+            .chain(starting)
+            .chain(pid_file);
+        all.collect()
+    }
+}
+
+fn one<T: Record>(text: &str) -> Result<T, String> {
+    let found = restore(text)?.pop();
+    found.ok_or_else(|| format!("{} is missing in the state", T::KIND))
+}
+
+/// The state that another program has left for this process to go on with, if any. The error is one line.
+pub fn inherited(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<State>, String> {
+    let Some(value) = variable(VARIABLE) else {
+        return Ok(None);
+    };
+    let (pid, number) = value
+        .to_str()
+        .and_then(|value| value.split_once(':'))
+        .unwrap_or_default();
+    // Inherited from a parent for which it was meant, it is nothing to us.
+    if pid.parse() != Ok(process::id()) {
+        return Ok(None);
+    }
+    let pipe = number
+        .parse()
+        .map_err(|_| format!("{VARIABLE}: no descriptor"))?;
+    let pipe = fd::take(pipe).map_err(|error| format!("{VARIABLE}: {}", reason(&error)))?;
+    read(pipe).map(Some)
+}
+
+fn read(pipe: OwnedFd) -> Result<State, String> {
+    let mut text = String::new();
+    let read = File::from(pipe).read_to_string(&mut text);
+    read.map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
+    State::parse(&text)
+}
+
+/// The trial, seen from the new program: `words` is the command line with which it would go on, and the state is on
+/// standard input. The error is one line.
+pub fn answer(words: Vec<OsString>) -> Result<String, String> {
+    if !matches!(cli::parse(words)?, cli::Command::Run(_)) {
+        return Err("the command line does not run a server any more".to_string());
+    }
+    let input =
+        fd::take(0).map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
+    let state = read(input)?;
+    Supervisor::restore(&state.supervisor, &state.workers, Time::ZERO)?;
+    Ok(format!("{YES}{}\n", env!("CARGO_PKG_VERSION")))
+}
+
+/// The answer that it understands, with its version behind it.
+const YES: &str = "understood by start_server ";
+
+/// The way of this process to its successor.
+pub struct Upgrader {
+    /// The command line, with our own name as its first word.
+    words: Vec<OsString>,
+    pub upgrades: Upgrades,
+    trial: Option<Trial>,
+}
+
+struct Trial {
+    child: Forked,
+    answer: OwnedFd,
+    until: Time,
+    killed: bool,
+}
+
+impl Upgrader {
+    pub fn new(words: Vec<OsString>, upgrades: Upgrades) -> Upgrader {
+        Upgrader {
+            words,
+            upgrades,
+            trial: None,
+        }
+    }
+
+    /// Tries the executable that is now at our own path. The error is a reason.
+    pub fn begin(&mut self, state: &State, now: Time) -> Result<(), String> {
+        // The newest word counts, and what is to be tried may have changed since the last one.
+        self.kill();
+        self.trial = None;
+        let began = (|| {
+            let input = process::feed(state.to_text().as_bytes())?;
+            let (answer, output) = fd::pipe()?;
+            fd::set_nonblocking(answer.as_fd())?;
+            let mut program = self.program();
+            program
+                .arguments
+                .insert(1, spawn::c_string(OsStr::new(TRIAL)));
+            program.descriptors = [&input, &output]
+                .into_iter()
+                .zip(0..)
+                .map(|(fd, number)| Handover {
+                    fd: fd.as_raw_fd(),
+                    number,
+                })
+                .collect();
+            let child = process::spawn(&program)?;
+            Ok(Trial {
+                child,
+                answer,
+                until: now + PATIENCE,
+                killed: false,
+            })
+        })();
+        let trial = began.map_err(|error: std::io::Error| reason(&error))?;
+        self.trial = Some(trial);
+        Ok(())
+    }
+
+    /// When `tick` is wanted at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        let trial = self.trial.as_ref().filter(|trial| !trial.killed);
+        trial.map(|trial| trial.until)
+    }
+
+    /// Kills a trial that takes too long: its death is the outcome.
+    pub fn tick(&mut self, now: Time) {
+        if self.deadline().is_some_and(|until| until <= now) {
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(trial) = &mut self.trial {
+            trial.killed = true;
+            // It is our child and was not reaped yet, so it is there.
+            let _ = process::signal(trial.child.pid, libc::SIGKILL);
+        }
+    }
+
+    /// What a death tells of the trial: the version of the new program, or a reason against it; `None` if it was
+    /// another process.
+    pub fn exited(&mut self, pid: Pid, status: WaitStatus) -> Option<Result<String, String>> {
+        let trial = self.trial.take_if(|trial| trial.child.pid == pid)?;
+        if let Some(failure) = process::outcome(trial.child.report) {
+            return Some(Err(reason(&failure.error)));
+        }
+        let mut answer = [0; 64];
+        let count = fd::read(trial.answer.as_fd(), &mut answer).unwrap_or(0);
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        let version = answer
+            .strip_prefix(YES)
+            .and_then(|rest| rest.strip_suffix('\n'));
+        Some(match (version, trial.killed) {
+            (Some(version), false) => Ok(version.to_string()),
+            (_, true) => Err(format!("no answer within {} seconds", PATIENCE.as_secs())),
+            (None, false) => Err(format!(
+                "it does not take the state over, exit status:{status}"
+            )),
+        })
+    }
+
+    /// Becomes the executable that is now at our own path. Comes back only when that failed, with the reason.
+    pub fn execute(&self, state: &State) -> String {
+        let state_pipe = match process::feed(state.to_text().as_bytes()) {
+            Ok(pipe) => pipe,
+            Err(error) => return reason(&error),
+        };
+        let mut program = self.program();
+        let pipe = state_pipe.as_raw_fd();
+        let variable = format!("{VARIABLE}={}:{pipe}", process::id());
+        program
+            .environment
+            .push(spawn::c_string(OsStr::new(&variable)));
+        let mut kept = state.descriptors();
+        kept.push(pipe);
+        reason(&process::replace(&program, &kept))
+    }
+
+    /// Our own command line and environment, as they were given.
+    fn program(&self) -> Program {
+        let given = std::env::vars_os().filter(|(name, _)| name != VARIABLE);
+        let path = std::env::var_os("PATH");
+        Program {
+            candidates: spawn::candidates(self.name(), path.as_deref()),
+            arguments: self
+                .words
+                .iter()
+                .map(|word| spawn::c_string(word))
+                .collect(),
+            environment: given
+                .filter_map(|(name, value)| environment::assign(&name, &value))
+                .collect(),
+            listen_pid: false,
+            by_shell: false,
+            dir: None,
+            descriptors: Vec::new(),
+        }
+    }
+
+    /// The name under which we were started.
+    pub fn name(&self) -> &OsStr {
+        self.words
+            .first()
+            .map_or(OsStr::new(""), OsString::as_os_str)
+    }
+}
