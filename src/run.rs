@@ -309,7 +309,8 @@ impl Daemon {
         };
         // Read after the signals: a service manager wants a time that is not before its HUP.
         self.now = clock::now();
-        if woken.by_signal || deadline.is_some_and(|deadline| deadline <= self.now) {
+        let is_time = deadline.is_some_and(|deadline| deadline <= self.now);
+        if woken.by_signal || woken.by_report || is_time {
             self.read_environment();
         }
         let dead: Vec<_> = match received.has(libc::SIGCHLD) {
@@ -443,7 +444,13 @@ impl Daemon {
         };
         for word in words {
             match word {
-                Word::Ready => self.tell(Event::Ready(pid)),
+                Word::Ready => {
+                    if self.supervisor.is_candidate(pid) {
+                        // The next attempt may follow at once.
+                        self.read_environment();
+                    }
+                    self.tell(Event::Ready(pid));
+                }
                 Word::Extend(time) => self.tell(Event::Extend(pid, time)),
                 // Later ones, which some workers send every second, would flood the log.
                 Word::Status(text) if self.supervisor.is_candidate(pid) => {

@@ -2,9 +2,8 @@
 
 mod support;
 
-use std::fs;
 use std::process::Command;
-use support::{kernel, program, Server, Setup};
+use support::{descriptors, kernel, program, Server, Setup};
 
 #[test]
 fn worker() {
@@ -27,23 +26,6 @@ fn restart(server: &Server, generations: std::ops::RangeInclusive<u64>) {
         server.hup();
         server.standing(&[generation]);
     }
-}
-
-fn descriptors(server: &Server) -> Vec<String> {
-    let entries = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
-    let mut found: Vec<_> = entries
-        .map(|entry| {
-            let entry = entry.unwrap();
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            format!(
-                "{} -> {}",
-                entry.file_name().to_string_lossy(),
-                target.display()
-            )
-        })
-        .collect();
-    found.sort();
-    found
 }
 
 #[cfg(target_os = "linux")]

@@ -4,10 +4,8 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::sync::atomic::Ordering::SeqCst;
+use support::clients::Clients;
 use support::{is_worker, kernel, Server, Setup};
 
 #[test]
@@ -16,7 +14,6 @@ fn worker() {
 }
 
 const DOINGS: u64 = 300;
-const CLIENTS: usize = 8;
 
 #[test]
 fn no_connection_is_refused_whatever_the_monkey_does() {
@@ -27,22 +24,15 @@ fn no_connection_is_refused_whatever_the_monkey_does() {
         .file("envdir/WORKER_ROLE", "serve")
         .start();
     server.standing(&[1]);
-    let clients = Clients {
-        port: server.worker(1).port(),
-        ..Clients::default()
-    };
+    let clients = Clients::of(server.worker(1).port());
     let mut monkey = Monkey {
         random: seed | 1,
         stopped: None,
     };
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| clients.connect_without_pause());
-        }
+    clients.connect_during(|| {
         for _ in 0..number("MONKEY", DOINGS) {
             monkey.act(&server, &clients);
         }
-        clients.enough.store(true, SeqCst);
     });
     assert_eq!(
         clients.refused.load(SeqCst),
@@ -69,31 +59,6 @@ fn no_connection_is_refused_whatever_the_monkey_does() {
         "seed {seed}: nobody is left\n{}",
         server.log()
     );
-}
-
-/// They connect anew for each question. A worker that is killed may break its connections, but none is refused.
-#[derive(Default)]
-struct Clients {
-    port: u16,
-    enough: AtomicBool,
-    connected: AtomicUsize,
-    refused: AtomicUsize,
-}
-
-impl Clients {
-    fn connect_without_pause(&self) {
-        while !self.enough.load(SeqCst) {
-            match TcpStream::connect(("127.0.0.1", self.port)) {
-                Ok(mut connection) => {
-                    self.connected.fetch_add(1, SeqCst);
-                    let _ = connection.set_read_timeout(Some(Duration::from_millis(500)));
-                    let _ = connection.write_all(b"?");
-                    let _ = connection.read(&mut [0; 64]);
-                }
-                Err(_) => drop(self.refused.fetch_add(1, SeqCst)),
-            }
-        }
-    }
 }
 
 struct Monkey {
@@ -126,8 +91,10 @@ impl Monkey {
             .get(self.below(4))
             .map(|(_, pid)| *pid)
             .filter(|&pid| is_worker(pid));
-        match (self.below(8), victim) {
+        match (self.below(10), victim) {
             (0..=2, _) => server.hup(),
+            // It upgrades itself.
+            (8 | 9, _) => server.signal(libc::SIGUSR2),
             (3, Some(pid)) => kernel::kill_if_there(pid, libc::SIGKILL),
             (4, Some(pid)) => {
                 kernel::kill_if_there(pid, libc::SIGSTOP);
@@ -137,7 +104,7 @@ impl Monkey {
                 let role = ["serve", "serve", "exit:1"][self.below(3)];
                 server.scratch.write("envdir/WORKER_ROLE", role);
             }
-            (_, _) => server.signal([libc::SIGALRM, libc::SIGUSR1, libc::SIGUSR2][self.below(3)]),
+            (_, _) => server.signal([libc::SIGALRM, libc::SIGUSR1][self.below(2)]),
         }
     }
 

@@ -17,6 +17,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub mod clients;
 pub mod kernel;
 pub mod worker;
 
@@ -395,11 +396,9 @@ impl Server {
 
     /// The status file, read by the test's own eyes.
     pub fn status(&self) -> Vec<(u64, i32)> {
-        self.scratch
-            .read("status")
-            .lines()
-            .map(|line| pair(line, ':'))
-            .collect()
+        let text = self.scratch.read("status");
+        let workers = text.lines().filter(|line| !line.starts_with("upgrade"));
+        workers.map(|line| pair(line, ':')).collect()
     }
 
     /// Waits until the status file tells of exactly these generations.
@@ -555,6 +554,24 @@ pub fn is_asleep(pid: i32) -> bool {
         stat.rsplit_once(") ")
             .is_some_and(|(_, rest)| rest.starts_with('S'))
     })
+}
+
+/// The open descriptors of start_server, and what they are. Linux only.
+pub fn descriptors(server: &Server) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    let mut found: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            format!(
+                "{} -> {}",
+                entry.file_name().to_string_lossy(),
+                target.display()
+            )
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 /// Whether a process is a worker of this test binary, as far as the system tells.

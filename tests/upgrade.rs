@@ -1,0 +1,709 @@
+//! start_server replaces itself, and nobody notices.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use support::clients::{Clients, Ends};
+use support::{
+    ask, is_worker, kernel, passed_over, program, run_beside, Report, Scratch, Server, Setup,
+};
+
+#[test]
+fn worker() {
+    support::worker::run();
+}
+
+/// A program at a path of its own, where another can take its place.
+struct Place(Scratch);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(Scratch::new());
+        place.put(fs::read(program()).unwrap());
+        place
+    }
+
+    /// Puts a program there, as an installation does: whole, and under a new inode.
+    fn put(&self, bytes: impl AsRef<[u8]>) {
+        let new = self.0.write("new", bytes);
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, self.0.path("start_server")).unwrap();
+    }
+
+    /// A server under that program, whose workers have the role that envdir says.
+    fn serve<const N: usize>(&self, role: &str, options: [&str; N]) -> Setup {
+        let usual = ["--pid-file=pid", "--status-file=status", "--envdir=envdir"];
+        Setup::by(Command::new(self.0.path("start_server")), usual)
+            .args(["--interval=0"])
+            .args(options)
+            .file("envdir/WORKER_ROLE", role)
+    }
+}
+
+const UPGRADE: [&str; 3] = ["--upgrade", "--pid-file=pid", "--status-file=status"];
+
+/// Upgrades by the control command, and expects that to succeed.
+fn upgrade(server: &Server) {
+    let (status, said) = run_beside(&server.scratch, &UPGRADE);
+    assert_eq!(status, Some(0), "{said}{}", server.log());
+    assert!(said.contains("by an upgrade"), "{said}");
+}
+
+/// From now on workers have this role.
+fn next_is(server: &Server, role: &str) {
+    let new = server.scratch.write("role", role);
+    fs::rename(new, server.scratch.path("envdir/WORKER_ROLE")).unwrap();
+}
+
+/// The numbers of a worker's descriptors.
+fn numbers(worker: &Report) -> Vec<String> {
+    let lines = worker.all("fd").into_iter();
+    lines
+        .map(|line| line.split(' ').next().unwrap().to_string())
+        .collect()
+}
+
+const UPGRADED: &str = "start_server: upgraded from start_server ";
+
+#[test]
+fn everything_is_still_there() {
+    let place = Place::new();
+    let options = [
+        "--port=127.0.0.1:0",
+        "--port=127.0.0.1:u0",
+        "--port=127.0.0.1:0=20",
+        "--path=socket with =%",
+        "--log-file=| echo $$ >> log-command; cat >> log-file",
+    ];
+    let mut server = place.serve("serve", options).start();
+    server.standing(&[1]);
+    let first = server.worker(1);
+    let command = server.eventually("the log command", || {
+        let pid = server.scratch.read("log-command");
+        pid.ends_with('\n').then_some(pid)
+    });
+    for _ in 0..3 {
+        upgrade(&server);
+        assert_eq!(ask(first.port()).unwrap(), (1, first.pid));
+    }
+    assert_eq!(server.scratch.read("pid"), format!("{}\n", server.pid()));
+    server.restart(2);
+    let second = server.worker(2);
+    // All but the generation is what it was, descriptors and variables alike.
+    assert_eq!(numbers(&first), numbers(&second));
+    for key in ["env", "cwd", "blocked", "umask"] {
+        let but_for_generation = |lines: Vec<String>| {
+            let lines = lines.into_iter();
+            let kept = lines.filter(|line| !line.starts_with("SERVER_STARTER_GENERATION="));
+            kept.collect::<Vec<_>>()
+        };
+        let (before, after) = (first.all(key), second.all(key));
+        assert_eq!(
+            but_for_generation(before),
+            but_for_generation(after),
+            "{key}"
+        );
+    }
+    assert_eq!(ask(first.port()).unwrap(), (2, second.pid));
+    assert_eq!(server.scratch.read("log-command"), command);
+    server.stop();
+    let left = server.scratch.names();
+    for name in ["pid", "status", "socket with =%"] {
+        assert!(!left.contains(&name.to_string()), "{left:?}");
+    }
+    assert_eq!(server.scratch.read("log-file").matches(UPGRADED).count(), 3);
+}
+
+/// The open descriptors, but for the numbers of pipes: each program makes its own wake-up pipe.
+fn descriptors(server: &Server) -> Vec<String> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
+    let all = support::descriptors(server).into_iter();
+    all.map(|open| match open.split_once("pipe:") {
+        Some((number, _)) => format!("{number}pipe"),
+        None => open,
+    })
+    .collect()
+}
+
+/// Kilobytes of memory of a kind, as Linux tells of a process.
+#[cfg(target_os = "linux")]
+fn memory(server: &Server, kind: &str) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix(kind));
+    let number = line.unwrap().trim_matches([':', ' ', 'k', 'B']);
+    number.parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
+    let place = Place::new();
+    let mut server = place
+        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
+        .start();
+    server.standing(&[1]);
+    let clients = Clients::of(server.worker(1).port());
+    let mut before = None;
+    clients.connect_during(|| {
+        for round in 1..=200 {
+            match round % 10 {
+                3 => kernel::kill_if_there(server.started().last().unwrap().1, libc::SIGKILL),
+                5 | 8 => server.hup(),
+                _ => {}
+            }
+            upgrade(&server);
+            if round == 20 || round == 200 {
+                // A restart may be under way, with its pipe open.
+                let newest = server.eventually("one worker that stands", || {
+                    let standing = server.status();
+                    let newest = server.started().last().unwrap().0;
+                    (standing.len() == 1 && standing[0].0 == newest).then_some(newest)
+                });
+                server.restart(newest + 1);
+                server.idle();
+                let now = (descriptors(&server), memory(&server, "Anonymous"));
+                let (before, kilobytes) = before.get_or_insert(now.clone());
+                server.eventually(&format!("{before:#?}"), || {
+                    (descriptors(&server) == *before).then_some(())
+                });
+                // Where the stack begins differs a little from one exec to the next.
+                assert!(
+                    now.1 <= *kilobytes + 32,
+                    "{} kB grew from {kilobytes}",
+                    now.1
+                );
+            }
+        }
+    });
+    assert_eq!(clients.refused.load(SeqCst), 0, "{}", server.log());
+    assert!(clients.connected.load(SeqCst) > 200);
+    assert_eq!(server.count(UPGRADED), 200);
+    server.stop();
+    let workers = server.started();
+    let left = workers.into_iter().filter(|&(_, pid)| is_worker(pid));
+    assert_eq!(left.count(), 0, "nobody is left\n{}", server.log());
+}
+
+#[test]
+fn a_program_that_cannot_take_over_changes_nothing() {
+    let place = Place::new();
+    let mut server = place
+        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
+        .start();
+    server.standing(&[1]);
+    let first = server.worker(1);
+    let ours = fs::read(program()).unwrap();
+    let mut alien = ours.clone();
+    // elf(5): e_machine. A Motorola 68000 is a machine that this one is not.
+    alien[18..20].copy_from_slice(&[4, 0]);
+    let table: [(&str, Option<&[u8]>, &str); 8] = [
+        ("none", None, "No such file or directory"),
+        ("empty", Some(b""), "Exec format error"),
+        ("text", Some(b"exit 0"), "Exec format error"),
+        ("another machine's", Some(&alien), "Exec format error"),
+        ("cut off", Some(&ours[..2000]), ""),
+        ("silent", Some(b"#!/bin/sh\nexit 0"), "exit status:0"),
+        ("failing", Some(b"#!/bin/sh\nexit 7"), "exit status:1792"),
+        (
+            "chatty",
+            Some(b"#!/bin/sh\necho understood by start_server"),
+            "exit status:0",
+        ),
+    ];
+    let mut attempts = 0;
+    let mut look = |name: &str, reason: &str| {
+        attempts += 1;
+        let (status, said) = run_beside(&server.scratch, &UPGRADE);
+        assert_eq!(status, Some(3), "{name}: {said}");
+        assert!(said.contains("goes on as before"), "{name}: {said}");
+        let log = server.log();
+        let line = log
+            .lines()
+            .rfind(|line| line.contains("cannot upgrade"))
+            .unwrap();
+        assert!(line.contains(reason), "{name}: {line}");
+        assert_eq!(log.matches("cannot upgrade").count(), attempts, "{name}");
+        assert_eq!(ask(first.port()).unwrap(), (1, first.pid), "{name}");
+        assert_eq!(server.outline(), format!("1 upgrade-failed:{attempts}"));
+    };
+    for (name, bytes, reason) in table {
+        match bytes {
+            Some(bytes) => place.put(bytes),
+            None => fs::remove_file(place.0.path("start_server")).unwrap(),
+        }
+        look(name, reason);
+    }
+    fs::set_permissions(
+        place.0.path("start_server"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    look("not executable", "Permission denied");
+    if Path::new("/usr/bin/start_server").exists() {
+        place.put(fs::read("/usr/bin/start_server").unwrap());
+        look("Perl's", "exit status:");
+    }
+    place.put(ours);
+    upgrade(&server);
+    assert_eq!(server.status(), [(1, first.pid)]);
+    server.restart(2);
+    server.stop();
+    assert!(!server.scratch.path("socket").exists());
+}
+
+#[test]
+fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
+    let place = Place::new();
+    let mut server = place.serve("serve", ["--port=127.0.0.1:0"]).start();
+    server.standing(&[1]);
+    place.put("#!/bin/sh\necho $$ >>tried\nexec sleep 1000");
+    server.signal(libc::SIGUSR2);
+    let tried = || server.scratch.read("tried").lines().count();
+    server.eventually("the trial", || (tried() == 1).then_some(()));
+    server.restart(2);
+    // A second wish begins anew.
+    server.signal(libc::SIGUSR2);
+    server.eventually("another trial", || (tried() == 2).then_some(()));
+    server.restart(3);
+    server.says("cannot upgrade, going on as before: no answer within 10 seconds\n");
+    server.idle();
+    assert_eq!(server.count("cannot upgrade"), 1);
+    for pid in server.scratch.read("tried").lines() {
+        assert!(!kernel::exists(pid.parse().unwrap()));
+    }
+    server.stop();
+}
+
+/// What the trial has found good may be gone a moment later.
+#[test]
+fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
+    let place = Place::new();
+    let mut server = place
+        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
+        .start();
+    server.standing(&[1]);
+    let first = server.worker(1);
+    server.idle();
+    let before = descriptors(&server);
+    let real = program().into_string().unwrap();
+    place.put(format!("#!/bin/sh\nrm \"$0\"\nexec {real} \"$@\""));
+    let (status, said) = run_beside(&server.scratch, &UPGRADE);
+    assert_eq!(status, Some(3), "{said}");
+    server.says("cannot upgrade, going on as before: No such file or directory\n");
+    server.restart(2);
+    let second = server.worker(2);
+    // What was to be kept is not left open for workers.
+    assert_eq!(numbers(&first), numbers(&second));
+    server.eventually(&format!("{before:#?}"), || {
+        (descriptors(&server) == before).then_some(())
+    });
+    server.stop();
+}
+
+mod in_progress {
+    use super::*;
+
+    /// A first worker that stands, and a restart whose new worker has not said yet that it is ready.
+    fn begin<const N: usize>(place: &Place, options: [&str; N]) -> Server {
+        let setup = place.serve("ready:linger", ["--port=127.0.0.1:0"]);
+        let server = setup.args(options).start();
+        server.standing(&[1]);
+        next_is(&server, "talk:linger");
+        server.hup();
+        server.worker(2);
+        server
+    }
+
+    fn is_told(server: &Server, generation: u64) -> bool {
+        let told = format!("signal {generation} ");
+        let notes = server.scratch.read("notes");
+        notes.lines().any(|line| line.starts_with(&told))
+    }
+
+    #[test]
+    fn a_worker_says_that_it_is_ready_to_the_next_program() {
+        let place = Place::new();
+        for (option, word) in [("--ready=notify", "READY=1"), ("--ready=fd=9", "\n")] {
+            let mut server = begin(&place, [option]);
+            upgrade(&server);
+            assert_eq!(server.outline().split(' ').next(), Some("1"), "{option}");
+            assert!(!is_told(&server, 1));
+            server.has_said(2, word);
+            server.eventually("the old one to be told", || {
+                is_told(&server, 1).then_some(())
+            });
+            server.scratch.write("leave", "");
+            server.standing(&[2]);
+            // Also to one after that.
+            upgrade(&server);
+            upgrade(&server);
+            server.hup();
+            server.worker(3);
+            server.has_said(3, word);
+            server.standing(&[3]);
+            server.stop();
+            assert_eq!(server.count("seems to have failed"), 0);
+        }
+    }
+
+    #[test]
+    fn who_does_not_become_ready_is_killed_by_the_next_program() {
+        let place = Place::new();
+        let mut server = begin(
+            &place,
+            [
+                "--ready=notify",
+                "--start-timeout=1",
+                "--max-start-failures=1",
+            ],
+        );
+        upgrade(&server);
+        server.says("is not ready within --start-timeout, killing it\n");
+        server.says("giving up the restart after 1 failed starts, generation 1 serves on\n");
+        upgrade(&server);
+        assert!(
+            server
+                .outline()
+                .starts_with("1 failed:2 given-up:2 upgraded:2:"),
+            "{}",
+            server.outline()
+        );
+        server.scratch.write("leave", "");
+        server.stop();
+    }
+
+    #[test]
+    fn who_does_not_finish_is_killed_by_the_next_program() {
+        let place = Place::new();
+        let mut server = begin(&place, ["--ready=notify", "--kill-timeout=1"]);
+        server.has_said(2, "READY=1");
+        server.eventually("the old one to be told", || {
+            is_told(&server, 1).then_some(())
+        });
+        upgrade(&server);
+        server.says("has not ended within --kill-timeout, killing it\n");
+        server.standing(&[2]);
+        server.scratch.write("leave", "");
+        server.stop();
+    }
+
+    #[test]
+    fn the_delay_before_old_workers_are_told_goes_on() {
+        let place = Place::new();
+        let mut server = place.serve("serve", ["--kill-old-delay=1"]).start();
+        server.standing(&[1]);
+        server.hup();
+        server.says("sleeping 1 secs");
+        upgrade(&server);
+        server.says("killing old workers");
+        server.standing(&[2]);
+        server.stop();
+    }
+
+    #[test]
+    fn a_failed_start_is_tried_again_by_the_next_program() {
+        let place = Place::new();
+        let mut server = place.serve("serve", ["--interval=1"]).start();
+        server.standing(&[1]);
+        next_is(&server, "exit:1");
+        server.hup();
+        server.says("seems to have failed");
+        upgrade(&server);
+        next_is(&server, "serve");
+        server.eventually("a newer worker alone", || {
+            let standing = server.status();
+            (standing.len() == 1 && standing[0].0 > 1).then_some(())
+        });
+        server.stop();
+    }
+
+    /// A HUP that waits for its turn, too.
+    #[test]
+    fn the_restart_that_is_to_follow_follows() {
+        let place = Place::new();
+        let mut server = begin(&place, ["--ready=notify"]);
+        server.hup();
+        server.idle();
+        upgrade(&server);
+        next_is(&server, "ready:linger");
+        server.scratch.write("leave", "");
+        server.has_said(2, "READY=1");
+        server.standing(&[3]);
+        server.stop();
+    }
+}
+
+#[test]
+fn signals_that_come_together_with_it_are_obeyed() {
+    let place = Place::new();
+    let mut server = place.serve("serve", ["--port=127.0.0.1:0"]).start();
+    server.worker(1);
+    server.standing(&[1]);
+    for round in 1..=30 {
+        let upgraded = server.count(UPGRADED);
+        kernel::kill(server.pid(), libc::SIGUSR2);
+        // At one time or another in the course of it.
+        while server.count("received USR2") < round {}
+        for _ in 0..round * 100 {
+            std::hint::spin_loop();
+        }
+        let newest = server.started().last().unwrap().0;
+        kernel::kill(server.pid(), libc::SIGHUP);
+        server.worker(newest + 1);
+        server.standing(&[newest + 1]);
+        server.says_times(UPGRADED, upgraded + 1);
+    }
+    kernel::kill(server.pid(), libc::SIGUSR2);
+    server.stop();
+    assert!(!server.scratch.path("status").exists());
+}
+
+#[test]
+fn the_lock_on_the_pid_file_is_never_let_go() {
+    let place = Place::new();
+    let mut server = place.serve("serve", []).start();
+    server.standing(&[1]);
+    let enough = AtomicBool::new(false);
+    let file = fs::File::open(server.scratch.path("pid")).unwrap();
+    std::thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            let mut looks = 0;
+            while !enough.load(SeqCst) {
+                assert!(kernel::is_locked(&file), "after {looks} looks");
+                looks += 1;
+            }
+        });
+        let _ends = Ends(&enough);
+        for _ in 0..20 {
+            upgrade(&server);
+        }
+        enough.store(true, SeqCst);
+        looker.join().unwrap();
+    });
+    server.stop();
+}
+
+#[test]
+fn what_could_not_be_written_yet_is_written_by_the_next_program() {
+    let place = Place::new();
+    let command = "--log-file=| while [ ! -e flow ]; do sleep 0.1; done; cat >> log-file";
+    let mut server = place.serve("flood", [command]).start();
+    server.standing(&[1]);
+    for generation in [2, 3] {
+        // Once the pipe is full, and what we have to say waits.
+        next_is(&server, "flood");
+        server.restart(generation);
+    }
+    upgrade(&server);
+    next_is(&server, "serve");
+    server.restart(4);
+    server.scratch.write("flow", "");
+    let log = server.eventually("the last line of the log", || {
+        let log = server.scratch.read("log-file");
+        let last = format!("old worker {} died", server.worker(3).pid);
+        log.contains(&last).then_some(log)
+    });
+    server.stop();
+    let ours: Vec<&str> = log.lines().filter(|line| *line != "flood").collect();
+    let expected = [
+        "received HUP",
+        "received HUP",
+        "received USR2",
+        "upgraded from",
+        "received HUP",
+    ];
+    let found = expected.iter().scan(0, |from, text| {
+        *from += 1 + ours[*from..].iter().position(|line| line.contains(text))?;
+        Some(*from)
+    });
+    assert_eq!(found.count(), expected.len(), "{ours:#?}");
+}
+
+/// Builds this program with another number of its version.
+fn build_version(folder: &Scratch, version: &str) -> Option<Vec<u8>> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(source.join("Cargo.toml")).unwrap();
+    let ours = format!("version = {:?}", env!("CARGO_PKG_VERSION"));
+    assert!(manifest.contains(&ours));
+    folder.write(
+        "Cargo.toml",
+        manifest.replacen(&ours, &format!("version = {version:?}"), 1),
+    );
+    for name in ["src", "tests", "README.md", "LICENSE"] {
+        std::os::unix::fs::symlink(source.join(name), folder.path(name)).unwrap();
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--offline", "--quiet", "--bin", "start_server"]);
+    cargo
+        .current_dir(folder.path(""))
+        .env("CARGO_TARGET_DIR", folder.path("target"));
+    let output = cargo.output().ok()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("offline") || said.contains("network"),
+            "{said}"
+        );
+        return None;
+    }
+    fs::read(folder.path("target/debug/start_server")).ok()
+}
+
+#[test]
+fn another_version_goes_on() {
+    let folder = Scratch::new();
+    let Some(newer) = build_version(&folder, "99.0.1") else {
+        return passed_over("the crates to build another version");
+    };
+    let place = Place::new();
+    let mut server = place
+        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
+        .start();
+    server.standing(&[1]);
+    let first = server.worker(1);
+    let clients = Clients::of(first.port());
+    let ours = fs::read(program()).unwrap();
+    clients.connect_during(|| {
+        for (bytes, from, to) in [
+            (&newer, env!("CARGO_PKG_VERSION"), "99.0.1"),
+            (&ours, "99.0.1", env!("CARGO_PKG_VERSION")),
+        ] {
+            place.put(bytes);
+            upgrade(&server);
+            server.says(&format!("{UPGRADED}{from} to {to}\n"));
+            let status = Setup::beside(&server.scratch, ["--status", "--pid-file=pid"]);
+            let told = status.args(["--status-file=status"]).finish().printed;
+            assert!(
+                told.contains(&format!("start_server {to} since ")),
+                "{told}"
+            );
+        }
+    });
+    assert_eq!(clients.refused.load(SeqCst), 0);
+    assert_eq!(server.status(), [(1, first.pid)]);
+    server.stop();
+}
+
+/// As a container's: its end would be that of all the others.
+#[cfg(target_os = "linux")]
+#[test]
+fn process_1_upgrades_itself() {
+    let container = ["--map-root-user", "--pid", "--fork", "--mount-proc"];
+    let mut probe = Command::new("unshare");
+    probe.args(container).arg("true");
+    if !probe.status().is_ok_and(|status| status.success()) {
+        return passed_over("unshare that may make a container");
+    }
+    let place = Place::new();
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(container)
+        .arg("--kill-child=KILL")
+        .arg(place.0.path("start_server"));
+    let options = [
+        "--port=127.0.0.1:0",
+        "--pid-file=pid",
+        "--status-file=status",
+        "--interval=0",
+    ];
+    let mut server = Setup::by(unshare, options).role("serve").start();
+    server.standing(&[1]);
+    assert_eq!(server.scratch.read("pid"), "1\n");
+    // Seen from outside it has another number.
+    let unshare = server.pid();
+    let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
+    let outer: i32 = children.trim().parse().unwrap();
+    for round in 1..=3 {
+        kernel::kill(outer, libc::SIGUSR2);
+        server.says_times(UPGRADED, round);
+        kernel::kill(outer, libc::SIGHUP);
+        server.standing(&[round as u64 + 1]);
+    }
+    kernel::kill(outer, libc::SIGTERM);
+    assert!(server.end().success());
+    assert!(!server.scratch.path("pid").exists());
+}
+
+/// The program is looked for as it was when it was started: by PATH, or from the working directory.
+#[test]
+fn the_program_is_found_under_the_name_it_was_started_by() {
+    let place = Place::new();
+    let path = format!("{}:/usr/bin:/bin", place.0.path("").display());
+    let usual = ["--pid-file=pid", "--status-file=status", "--interval=0"];
+    let mut by_path = Command::new("sh");
+    by_path
+        .args(["-c", "exec start_server \"$@\"", "sh"])
+        .env("PATH", path);
+    let mut by_name = Command::new("sh");
+    by_name.args([
+        "-c",
+        "ln -s \"$1\" bin; shift; exec bin/start_server \"$@\"",
+        "sh",
+    ]);
+    by_name.arg(place.0.path(""));
+    for command in [by_path, by_name] {
+        let mut server = Setup::by(command, usual).role("serve").start();
+        server.standing(&[1]);
+        upgrade(&server);
+        upgrade(&server);
+        server.stop();
+    }
+}
+
+mod control {
+    use super::*;
+
+    #[test]
+    fn upgrade_refuses_when_there_is_nothing_to_upgrade() {
+        let folder = Scratch::new();
+        let (status, said) = run_beside(&folder, &UPGRADE);
+        assert_eq!(status, Some(1));
+        assert_eq!(
+            said,
+            "start_server: --pid-file=pid: No such file or directory\n"
+        );
+        let (status, said) = run_beside(&folder, &UPGRADE[..2]);
+        assert_eq!(status, Some(1));
+        assert_eq!(
+            said,
+            "start_server: --upgrade needs --pid-file and --status-file\n"
+        );
+    }
+
+    #[test]
+    fn upgrade_waits_no_longer_than_it_is_told() {
+        let place = Place::new();
+        let mut server = place.serve("serve", []).start();
+        server.standing(&[1]);
+        place.put("#!/bin/sh\nexec sleep 1000");
+        let arguments = [&UPGRADE[..], &["--timeout=1"]].concat();
+        let (status, said) = run_beside(&server.scratch, &arguments);
+        assert_eq!(status, Some(2));
+        assert_eq!(said, "start_server: the upgrade is not complete yet\n");
+        server.stop();
+    }
+
+    #[test]
+    fn upgrade_tells_when_start_server_ends_instead() {
+        let place = Place::new();
+        let mut server = place.serve("serve", []).start();
+        server.standing(&[1]);
+        place.put(format!(
+            "#!/bin/sh\nkill -TERM {}\nexec sleep 1000",
+            server.pid()
+        ));
+        let (status, said) = run_beside(&server.scratch, &UPGRADE);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(
+            said.ends_with("ended before the upgrade was complete\n"),
+            "{said}"
+        );
+        assert!(server.end().success());
+    }
+}
