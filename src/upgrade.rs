@@ -334,3 +334,46 @@ impl Upgrader {
             .map_or(OsStr::new(""), OsString::as_os_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each version that was released has written.
+    const EXAMPLES: [&str; 1] = [include_str!("../tests/upgrade/state-1")];
+
+    #[test]
+    fn the_states_of_every_version_that_counts_are_read() {
+        for example in EXAMPLES {
+            let state = State::parse(example).unwrap();
+            let now = Time::from_secs(1000);
+            Supervisor::restore(&state.supervisor, &state.workers, now).unwrap();
+            assert_eq!(State::parse(&state.to_text()).as_ref(), Ok(&state));
+        }
+        let newest = EXAMPLES[EXAMPLES.len() - 1];
+        assert_eq!(State::parse(newest).unwrap().to_text(), newest);
+    }
+
+    #[test]
+    fn what_stays_open_is_all_that_has_a_number() {
+        let mut open = State::parse(EXAMPLES[0]).unwrap().descriptors();
+        open.sort();
+        assert_eq!(open, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    }
+
+    #[test]
+    fn a_state_of_another_version_and_one_that_is_cut_off_are_refused() {
+        let whole = EXAMPLES[0];
+        for version in ["0", "2", "", "1.0", "-1"] {
+            let text = whole.replacen('1', version, 1);
+            assert!(State::parse(&text).is_err(), "{version}");
+        }
+        for end in 0..whole.len() {
+            assert!(State::parse(&whole[..end]).is_err(), "{end}");
+        }
+        for kind in ["origin", "supervisor", "log", "manager"] {
+            let without = whole.replacen(&format!("\n{kind} "), "\nother ", 1);
+            assert!(State::parse(&without).is_err(), "{kind}");
+        }
+    }
+}

@@ -281,6 +281,36 @@ fn a_hup_during_a_reload_gets_a_word_of_its_own_and_the_end_is_the_end_of_both()
 }
 
 #[test]
+fn an_upgrade_is_nothing_to_the_manager_and_a_reload_goes_on_through_it() {
+    let manager = Manager::new();
+    let options = ["--ready=notify", "--listen-fds", "--port=127.0.0.1:0"];
+    let mut server = told(&manager, "talk:linger", options).start();
+    server.worker(1);
+    server.has_said(1, READY);
+    manager.hears(&server, [READY]);
+    for upgrades in 1..=2 {
+        server.signal(libc::SIGUSR2);
+        server.says_times("start_server: upgraded from", upgrades);
+        server.idle();
+    }
+    manager.hears(&server, [READY]);
+    server.hup();
+    let second = server.worker(2);
+    server.signal(libc::SIGUSR2);
+    server.says_times("start_server: upgraded from", 3);
+    is_still_starting(&server, 2);
+    manager.hears(&server, [READY, RELOADING]);
+    server.has_said(2, READY);
+    manager.hears(&server, [READY, RELOADING, READY]);
+    let own = second.variable("LISTEN_PID").unwrap();
+    assert_eq!(own, OsString::from(second.pid.to_string()));
+    server.scratch.write("leave", "");
+    server.standing(&[2]);
+    server.stop();
+    assert_eq!(manager.states(), [READY, RELOADING, READY, STOPPING]);
+}
+
+#[test]
 fn a_worker_that_is_replaced_because_it_died_is_no_reload() {
     let manager = Manager::new();
     let mut server = told(&manager, "serve", ["--interval=0"]).start();
