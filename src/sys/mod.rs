@@ -15,6 +15,8 @@ pub mod process;
 pub mod signals;
 pub mod socket;
 pub mod start;
+#[cfg(panic = "abort")]
+mod unwind;
 
 /// Turns the -1 of a system call into the error that errno names.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
