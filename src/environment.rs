@@ -35,10 +35,9 @@ impl Environment {
     }
 
     pub fn restore(&mut self, saved: &[Saved]) {
-        let variables = saved.iter();
-        self.overlay = variables
-            .map(|variable| (variable.name.clone(), variable.value.clone()))
-            .collect();
+        let pairs = saved.iter();
+        let pairs = pairs.map(|variable| (variable.name.clone(), variable.value.clone()));
+        self.overlay.extend(pairs);
     }
 
     pub fn new(

@@ -22,6 +22,12 @@ extern "C" fn _Unwind_Backtrace(_each_frame: *mut c_void, _data: *mut c_void) ->
     0
 }
 
+/// What a function that was left early by a panic would call: none ever is.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume(_exception: *mut c_void) -> ! {
+    std::process::abort()
+}
+
 // What else std's own handler for unwinding names. One of them missing here would bring in all of the unwinder.
 stand_ins! {
     _Unwind_GetIP
