@@ -495,8 +495,8 @@ impl Daemon {
     fn try_upgrade(&mut self) {
         let name = self.upgrader.name().to_string_lossy();
         self.log.tell(&format!("received USR2, trying {name}"));
-        let state = self.save();
-        if let Err(reason) = self.upgrader.begin(&state, self.now) {
+        let mut state = self.save();
+        if let Err(reason) = self.upgrader.begin(&mut state, self.now) {
             self.upgrade_failed(&reason);
         }
     }
@@ -512,7 +512,7 @@ impl Daemon {
     fn replace(&mut self) {
         self.log.flush(self.now);
         self.signals.hold();
-        let reason = self.upgrader.execute(&self.save());
+        let reason = self.upgrader.execute(self.save());
         self.signals.release();
         self.upgrade_failed(&reason);
     }

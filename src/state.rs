@@ -5,35 +5,31 @@
 //! left, in microseconds, never a moment: the next program may count from another one.
 
 use crate::policy::Time;
-use std::ffi::{OsStr, OsString};
-use std::fmt::Write;
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// What a line of the text stands for. [`record!`] makes one.
-pub trait Record: Sized {
+pub trait Record: Default {
     const KIND: &'static str;
-    fn fields(&self) -> Vec<(&'static str, String)>;
-    fn restore(line: &Line) -> Result<Self, String>;
+    fn fields(&mut self) -> Vec<Field<'_>>;
 }
+
+/// Its name, and what is to be written or read.
+pub type Field<'a> = (&'static str, &'a mut dyn Value);
 
 /// Defines a struct that is a record.
 macro_rules! record {
     ($(#[$about:meta])* $kind:literal $name:ident { $($(#[$what:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$about])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name { $($(#[$what])* pub $field: $type,)* }
 
         impl $crate::state::Record for $name {
             const KIND: &'static str = $kind;
 
-            fn fields(&self) -> Vec<(&'static str, String)> {
-                vec![$((stringify!($field), $crate::state::Value::text(&self.$field)),)*]
-            }
-
-            fn restore(line: &$crate::state::Line) -> Result<Self, String> {
-                Ok(Self { $($field: line.field(stringify!($field))?,)* })
+            fn fields(&mut self) -> Vec<$crate::state::Field<'_>> {
+                vec![$((stringify!($field), &mut self.$field)),*]
             }
         }
     };
@@ -41,20 +37,22 @@ macro_rules! record {
 pub(crate) use record;
 
 /// What a field can hold.
-pub trait Value: Sized {
-    fn text(&self) -> String;
-    fn parse(text: &str) -> Option<Self>;
+pub trait Value {
+    fn write(&self, text: &mut String);
+    /// `None` if the text is none of these.
+    fn read(&mut self, text: &str) -> Option<()>;
 }
 
 macro_rules! as_displayed {
     ($($type:ty)*) => { $(
         impl Value for $type {
-            fn text(&self) -> String {
-                self.to_string()
+            fn write(&self, text: &mut String) {
+                *text += &self.to_string();
             }
 
-            fn parse(text: &str) -> Option<Self> {
-                FromStr::from_str(text).ok()
+            fn read(&mut self, text: &str) -> Option<()> {
+                *self = text.parse().ok()?;
+                Some(())
             }
         }
     )* };
@@ -62,32 +60,32 @@ macro_rules! as_displayed {
 as_displayed!(bool i32 u32 u64);
 
 impl Value for Duration {
-    fn text(&self) -> String {
+    fn write(&self, text: &mut String) {
         // More than half a million years are as good as that.
-        u64::try_from(self.as_micros()).unwrap_or(u64::MAX).text()
+        u64::try_from(self.as_micros())
+            .unwrap_or(u64::MAX)
+            .write(text);
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        u64::parse(text).map(Duration::from_micros)
+    fn read(&mut self, text: &str) -> Option<()> {
+        *self = Duration::from_micros(text.parse().ok()?);
+        Some(())
     }
 }
 
 impl Value for OsString {
-    fn text(&self) -> String {
-        let mut text = String::new();
+    fn write(&self, text: &mut String) {
         for &byte in self.as_bytes() {
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b':' | b'_' => {
                     text.push(byte.into());
                 }
-                // Writing into a string does not fail.
-                _ => drop(write!(text, "%{byte:02x}")),
+                _ => *text += &format!("%{byte:02x}"),
             }
         }
-        text
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    fn read(&mut self, text: &str) -> Option<()> {
         let mut bytes = Vec::new();
         let mut rest = text.as_bytes();
         while let Some((&byte, after)) = rest.split_first() {
@@ -101,29 +99,37 @@ impl Value for OsString {
             bytes.push(byte);
             rest = after;
         }
-        Some(OsString::from_vec(bytes))
+        *self = OsString::from_vec(bytes);
+        Some(())
     }
 }
 
 impl Value for String {
-    fn text(&self) -> String {
-        OsStr::new(self).to_os_string().text()
+    fn write(&self, text: &mut String) {
+        OsString::from(self).write(text);
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        OsString::parse(text)?.into_string().ok()
+    fn read(&mut self, text: &str) -> Option<()> {
+        let mut read = OsString::new();
+        read.read(text)?;
+        *self = read.into_string().ok()?;
+        Some(())
     }
 }
 
-impl<T: Value> Value for Option<T> {
-    fn text(&self) -> String {
-        self.as_ref().map_or("-".to_string(), T::text)
+impl<T: Value + Default> Value for Option<T> {
+    fn write(&self, text: &mut String) {
+        match self {
+            Some(value) => value.write(text),
+            None => text.push('-'),
+        }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    fn read(&mut self, text: &str) -> Option<()> {
+        *self = None;
         match text {
-            "-" => Some(None),
-            text => T::parse(text).map(Some),
+            "-" => Some(()),
+            text => self.insert(T::default()).read(text),
         }
     }
 }
@@ -138,37 +144,47 @@ pub fn left(then: Time, now: Time) -> Duration {
     then.saturating_sub(now)
 }
 
-/// Adds a line for each of the records.
-pub fn save<'a, T: Record + 'a>(text: &mut String, records: impl IntoIterator<Item = &'a T>) {
+/// Adds a line for each of the records, which are only looked at.
+pub fn save<T: Record>(text: &mut String, records: &mut [T]) {
     for record in records {
-        text.push_str(T::KIND);
-        for (name, value) in record.fields() {
-            for part in [" ", name, "=", &value] {
-                text.push_str(part);
-            }
-        }
-        text.push('\n');
+        write_line(text, T::KIND, &record.fields());
     }
 }
 
-/// A line of the text.
-pub struct Line<'a>(&'a str);
-
-impl Line<'_> {
-    pub fn field<T: Value>(&self, name: &str) -> Result<T, String> {
-        let mut fields = self.0.split(' ').skip(1);
-        let value = fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
-        value
-            .and_then(T::parse)
-            .ok_or_else(|| format!("{name} is not in the line {:?}", self.0))
+fn write_line(text: &mut String, kind: &str, fields: &[Field]) {
+    *text += kind;
+    for (name, value) in fields {
+        text.push(' ');
+        *text += name;
+        text.push('=');
+        value.write(text);
     }
+    text.push('\n');
 }
 
-/// The records of one kind.
+/// The records of one kind. The error is a sentence.
 pub fn restore<T: Record>(text: &str) -> Result<Vec<T>, String> {
-    let lines = text.lines();
-    let ours = lines.filter(|line| line.split(' ').next() == Some(T::KIND));
-    ours.map(|line| T::restore(&Line(line))).collect()
+    let mut records = Vec::new();
+    for line in text
+        .lines()
+        .filter(|line| line.split(' ').next() == Some(T::KIND))
+    {
+        let mut record = T::default();
+        read_line(line, record.fields())?;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+fn read_line(line: &str, fields: Vec<Field>) -> Result<(), String> {
+    for (name, value) in fields {
+        let mut found = line.split(' ').skip(1);
+        let found = found.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        if found.and_then(|text| value.read(text)).is_none() {
+            return Err(format!("{name} is not in the line {line}"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -184,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_was() {
-        let things = [
+        let mut things = [
             Thing {
                 number: -1,
                 name: "a b=c%\n-".into(),
@@ -205,7 +221,7 @@ mod tests {
             },
         ];
         let mut text = "other number=1\n".to_string();
-        save(&mut text, &things);
+        save(&mut text, &mut things);
         assert_eq!(restore::<Thing>(&text).unwrap(), things);
         assert!(text.starts_with(
             "other number=1\nthing number=-1 name=a%20b%3dc%25%0a%2d time=- on=true\n"
@@ -221,11 +237,11 @@ mod tests {
         crate::nasty::million(&WORDS, |text| {
             let whole = format!("thing number=1 name={text} time=- on=true");
             for text in [text, whole.as_str()] {
-                let Ok(things) = restore::<Thing>(text) else {
+                let Ok(mut things) = restore::<Thing>(text) else {
                     continue;
                 };
                 let mut again = String::new();
-                save(&mut again, &things);
+                save(&mut again, &mut things);
                 assert_eq!(restore::<Thing>(&again).unwrap(), things, "{text:?}");
             }
         });

@@ -18,6 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::slice::from_mut;
 use std::time::Duration;
 
 /// Makes the program answer for itself instead of running. Not in `--help`: no person has a use for it. An older
@@ -71,21 +72,21 @@ record! {
 }
 
 impl State {
-    fn to_text(&self) -> String {
+    fn render(&mut self) -> String {
         let mut text = format!("start_server state {VERSION}\n");
-        save(&mut text, [&self.origin]);
-        save(&mut text, [&self.supervisor]);
-        save(&mut text, &self.workers);
-        save(&mut text, &self.starting);
-        save(&mut text, &self.channels);
-        save(&mut text, &self.listeners);
-        save(&mut text, &self.files);
-        save(&mut text, &self.pid_file);
-        save(&mut text, [&self.log]);
-        save(&mut text, &self.log_command);
-        save(&mut text, [&self.manager]);
-        save(&mut text, &self.messages);
-        save(&mut text, &self.variables);
+        save(&mut text, from_mut(&mut self.origin));
+        save(&mut text, from_mut(&mut self.supervisor));
+        save(&mut text, &mut self.workers);
+        save(&mut text, self.starting.as_mut_slice());
+        save(&mut text, &mut self.channels);
+        save(&mut text, &mut self.listeners);
+        save(&mut text, &mut self.files);
+        save(&mut text, self.pid_file.as_mut_slice());
+        save(&mut text, from_mut(&mut self.log));
+        save(&mut text, self.log_command.as_mut_slice());
+        save(&mut text, from_mut(&mut self.manager));
+        save(&mut text, &mut self.messages);
+        save(&mut text, &mut self.variables);
         text += "end\n";
         text
     }
@@ -213,12 +214,12 @@ impl Upgrader {
     }
 
     /// Tries the executable that is now at our own path. The error is a reason.
-    pub fn begin(&mut self, state: &State, now: Time) -> Result<(), String> {
+    pub fn begin(&mut self, state: &mut State, now: Time) -> Result<(), String> {
         // The newest word counts, and what is to be tried may have changed since the last one.
         self.kill();
         self.trial = None;
         let began = (|| {
-            let input = process::feed(state.to_text().as_bytes())?;
+            let input = process::feed(state.render().as_bytes())?;
             let (answer, output) = fd::pipe()?;
             fd::set_nonblocking(answer.as_fd())?;
             let mut program = self.program();
@@ -290,8 +291,8 @@ impl Upgrader {
     }
 
     /// Becomes the executable that is now at our own path. Comes back only when that failed, with the reason.
-    pub fn execute(&self, state: &State) -> String {
-        let state_pipe = match process::feed(state.to_text().as_bytes()) {
+    pub fn execute(&self, mut state: State) -> String {
+        let state_pipe = match process::feed(state.render().as_bytes()) {
             Ok(pipe) => pipe,
             Err(error) => return reason(&error),
         };
@@ -345,13 +346,13 @@ mod tests {
     #[test]
     fn the_states_of_every_version_that_counts_are_read() {
         for example in EXAMPLES {
-            let state = State::parse(example).unwrap();
+            let mut state = State::parse(example).unwrap();
             let now = Time::from_secs(1000);
             Supervisor::restore(&state.supervisor, &state.workers, now).unwrap();
-            assert_eq!(State::parse(&state.to_text()).as_ref(), Ok(&state));
+            assert_eq!(State::parse(&state.render()).as_ref(), Ok(&state));
         }
         let newest = EXAMPLES[EXAMPLES.len() - 1];
-        assert_eq!(State::parse(newest).unwrap().to_text(), newest);
+        assert_eq!(State::parse(newest).unwrap().render(), newest);
     }
 
     #[test]

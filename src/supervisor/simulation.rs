@@ -244,10 +244,10 @@ impl World {
 
     /// Another program goes on with what this one writes down.
     fn upgrade(&mut self) {
-        let (saved, workers) = self.supervisor.save(self.now);
+        let (mut saved, mut workers) = self.supervisor.save(self.now);
         let mut text = String::new();
-        crate::state::save(&mut text, [&saved]);
-        crate::state::save(&mut text, &workers);
+        crate::state::save(&mut text, std::slice::from_mut(&mut saved));
+        crate::state::save(&mut text, &mut workers);
         self.history.push(text.clone());
         let read = crate::state::restore::<Saved>(&text).unwrap();
         self.check(
