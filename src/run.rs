@@ -382,18 +382,23 @@ impl Daemon {
         let patience = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
         let polled = poll::wait(&mut interests, patience);
         let could_poll = std::mem::replace(&mut self.can_poll, polled.is_ok());
-        if let Err(error) = polled {
-            if could_poll {
-                self.log.tell(&format!("cannot poll: {}", reason(&error)));
+        let interrupted = Woken {
+            by_signal: true,
+            by_report: false,
+            by_workers: Vec::new(),
+        };
+        match polled {
+            Ok(poll::Woken::Otherwise) => {}
+            Ok(poll::Woken::BySignal) => return interrupted,
+            Err(error) => {
+                if could_poll {
+                    self.log.tell(&format!("cannot poll: {}", reason(&error)));
+                }
+                // Without descriptors to look at there is little left to fail, and this must not spin.
+                let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
+                // Nothing was looked at, so everything may have happened.
+                return interrupted;
             }
-            // Without descriptors to look at there is little left to fail, and this must not spin.
-            let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
-            // Nothing was looked at, so everything may have happened.
-            return Woken {
-                by_signal: true,
-                by_report: false,
-                by_workers: Vec::new(),
-            };
         }
         let spoke = self.channels.iter().zip(&interests[reports..]);
         Woken {

@@ -1,6 +1,6 @@
 //! poll(2): the one place where the superdaemon sleeps.
 
-use super::{check, retry};
+use super::check;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -35,10 +35,11 @@ impl Interest {
     }
 }
 
-/// Sleeps until something happens, a signal comes or the time is over; `None` waits for ever.
+/// Sleeps until something happens, a signal comes or the time is over; `None` waits for ever. After a signal nothing
+/// else was looked at: the next call tells of it.
 ///
 /// The wait is rounded up to a millisecond: waking before a deadline would mean to go round once more.
-pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Result<()> {
+pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Result<Woken> {
     let milliseconds = match patience {
         None => -1,
         Some(time) => {
@@ -48,23 +49,28 @@ pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Resul
         }
     };
     let mut entries: Vec<libc::pollfd> = interests.iter().map(|interest| interest.entry).collect();
-    let mut poll = |milliseconds| {
-        // SAFETY: entries is an array of that many pollfd, which outlives the call.
-        check(unsafe {
-            libc::poll(
-                entries.as_mut_ptr(),
-                entries.len() as libc::nfds_t,
-                milliseconds,
-            )
-        })
-    };
-    match poll(milliseconds) {
-        // A signal, which has written its byte into the wake-up pipe: that pipe is readable now.
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => retry(|| poll(0))?,
+    // SAFETY: entries is an array of that many pollfd, which outlives the call.
+    let polled = check(unsafe {
+        libc::poll(
+            entries.as_mut_ptr(),
+            entries.len() as libc::nfds_t,
+            milliseconds,
+        )
+    });
+    match polled {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Woken::BySignal),
         result => result?,
     };
     for (interest, entry) in interests.iter_mut().zip(entries) {
         interest.entry = entry;
     }
-    Ok(())
+    Ok(Woken::Otherwise)
+}
+
+/// What ended the sleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    BySignal,
+    /// Something that was waited for, or the time.
+    Otherwise,
 }
