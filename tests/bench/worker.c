@@ -105,6 +105,8 @@ static int execute(char **command)
 		close(autogroup);
 	pid = fork();
 	if (pid == 0) {
+		/* It survives execve. */
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		stamp("exec", getpid(), now());
 		close(fifo);
 		execvp(*command, command);
@@ -177,17 +179,17 @@ int main(int count, char **words)
 		return load(atoi(words[2]), atoll(words[3]), atoi(words[4]));
 	if (!path || (fifo = open(path, O_WRONLY | O_CLOEXEC)) < 0)
 		return 1;
+	/* The helpers do not outlive the benchmark, however it ends, and what they execute does not outlive them. */
+	if (count > 1)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (count > 2 && !strcmp(words[1], "--exec"))
 		return execute(words + 2);
 	if (count == 3 && !strcmp(words[1], "--ask")) {
 		stamp("asks", getpid(), began);
-		/* It sleeps in between, so that there is a processor for who is to answer; its life is limited. */
+		/* It sleeps in between, so that there is a processor for who is to answer. */
 		prctl(PR_SET_TIMERSLACK, 1);
-		while (!ask(atoi(words[2]))) {
-			if (now() - began > 20000000000LL)
-				return 1;
+		while (!ask(atoi(words[2])))
 			usleep(20);
-		}
 		stamp("answer", getpid(), now());
 		return 0;
 	}
