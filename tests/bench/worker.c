@@ -176,6 +176,7 @@ int main(int count, char **words)
 {
 	long long began = now();
 	const char *path = getenv("STAMPS");
+	sigset_t none;
 
 	if (count == 5 && !strcmp(words[1], "--load"))
 		return load(atoi(words[2]), atoll(words[3]), atoi(words[4]));
@@ -184,6 +185,9 @@ int main(int count, char **words)
 	/* The helpers do not outlive the benchmark, however it ends, and what they execute does not outlive them. */
 	if (count > 1)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Signals were blocked so that the benchmark was not interrupted just now. */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (count > 2 && !strcmp(words[1], "--exec"))
 		return execute(words + 2);
 	if (count == 3 && !strcmp(words[1], "--ask")) {
