@@ -28,6 +28,10 @@ lint:
 check-servers: all
 	tests/servers/check
 
+# Beside the others that are installed; OTHERS="ruby=/usr/local/bin/start_server" adds more. Takes minutes.
+bench: all
+	tests/bench/run $(OTHERS)
+
 # It never builds, so that `sudo make install` leaves nothing of root's in target/.
 install:
 	@test -x $(BIN) || { echo "run 'make' first: there is no $(BIN)" >&2; exit 1; }
@@ -65,4 +69,4 @@ demo:
 clean:
 	$(CARGO) clean
 
-.PHONY: all check lint check-servers install uninstall check-install demo clean
+.PHONY: all check lint check-servers bench install uninstall check-install demo clean
