@@ -75,6 +75,11 @@ impl Environment {
         }
     }
 
+    /// Whether `refresh` can find anything new.
+    pub fn can_change(&self) -> bool {
+        self.envdir.is_some()
+    }
+
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         let name = OsStr::new(name);
         self.overlay

@@ -85,6 +85,11 @@ impl OurFile {
             identity: identity(metadata),
         }
     }
+
+    /// The file of `metadata` has taken its place.
+    pub fn is_replaced_by(&mut self, metadata: &Metadata) {
+        self.identity = identity(metadata);
+    }
 }
 
 impl Drop for OurFile {

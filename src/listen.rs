@@ -9,6 +9,7 @@ use crate::file::{self, OurFile};
 use crate::policy::Readiness;
 use crate::state::record;
 use crate::sys::holders::{self, Holder};
+use crate::sys::poll::{self, Interest};
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
 use crate::worker::Pid;
@@ -20,6 +21,7 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The sockets of this start_server, in the order in which workers learn of them.
 pub struct Listeners {
@@ -310,6 +312,16 @@ impl Listeners {
     /// Listens again where a worker has shut the shared socket down, as some do to wake their threads at their
     /// end; `say` is told. Linux lets a Unix socket be shut down without a trace, and for ever.
     pub fn listen_again(&self, mut say: impl FnMut(&str)) {
+        // One call for all: nobody has shut anything down.
+        let sockets = self
+            .listeners
+            .iter()
+            .map(|listener| listener.socket.as_fd());
+        let mut hangups: Vec<_> = sockets.map(Interest::hangup).collect();
+        let looked = poll::wait(&mut hangups, Some(Duration::ZERO));
+        if looked.is_ok() && !hangups.iter().any(Interest::happened) {
+            return;
+        }
         for listener in &self.listeners {
             let Some(backlog) = listener.backlog else {
                 continue;

@@ -171,6 +171,9 @@ fn piece(queue: &[u8]) -> &[u8] {
 
 /// Control characters in names and values must not make two lines of one.
 pub fn one_line(text: &str) -> String {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_string();
+    }
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c.is_control() {

@@ -121,6 +121,9 @@ impl Manager {
 
     /// The workers are these now.
     pub fn workers(&mut self, status: &Status) {
+        if self.socket.is_none() {
+            return;
+        }
         let line = describe(status);
         if line != self.status {
             self.tell(format!("STATUS={line}"));

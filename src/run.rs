@@ -311,7 +311,7 @@ impl Daemon {
         self.now = clock::now();
         let is_time = deadline.is_some_and(|deadline| deadline <= self.now);
         if woken.by_signal || woken.by_report || is_time {
-            self.read_environment();
+            self.read_what_can_change();
         }
         let dead: Vec<_> = match received.has(libc::SIGCHLD) {
             true => std::iter::from_fn(process::reap).collect(),
@@ -411,7 +411,13 @@ impl Daemon {
         }
     }
 
-    /// Reads what can change while we run: envdir, and the variables in it that steer us.
+    fn read_what_can_change(&mut self) {
+        if self.environment.can_change() {
+            self.read_environment();
+        }
+    }
+
+    /// Reads envdir, and the variables that steer us.
     fn read_environment(&mut self) {
         let mut complaints = Vec::new();
         self.environment
@@ -452,7 +458,7 @@ impl Daemon {
                 Word::Ready => {
                     if self.supervisor.is_candidate(pid) {
                         // The next attempt may follow at once.
-                        self.read_environment();
+                        self.read_what_can_change();
                     }
                     self.tell(Event::Ready(pid));
                 }

@@ -134,7 +134,10 @@ impl StatusFile {
             .and_then(|metadata| fs::rename(&temporary, &self.path).map(|()| metadata));
         match renamed {
             Ok(metadata) => {
-                self.published = Some(OurFile::new(&self.path, &metadata));
+                match &mut self.published {
+                    Some(file) => file.is_replaced_by(&metadata),
+                    None => self.published = Some(OurFile::new(&self.path, &metadata)),
+                }
                 Ok(())
             }
             Err(error) => {

@@ -9,12 +9,28 @@ use std::ptr::null_mut;
 /// A pipe's reading and writing end, both close-on-exec.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];
+    make_pipe(&mut ends)?;
+    let [reader, writer] = ends.map(own);
+    Ok((reader, writer))
+}
+
+#[cfg(not(target_os = "macos"))]
+fn make_pipe(ends: &mut [RawFd; 2]) -> io::Result<()> {
+    // SAFETY: ends has room for the two numbers that pipe2 writes.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    Ok(())
+}
+
+/// macOS has no pipe2.
+#[cfg(target_os = "macos")]
+fn make_pipe(ends: &mut [RawFd; 2]) -> io::Result<()> {
     // SAFETY: ends has room for the two numbers that pipe writes.
     check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
-    let [reader, writer] = ends.map(own);
-    set_close_on_exec(reader.as_fd())?;
-    set_close_on_exec(writer.as_fd())?;
-    Ok((reader, writer))
+    for end in ends {
+        // SAFETY: F_SETFD takes an integer and touches no memory; it cannot fail for a number that is open.
+        unsafe { libc::fcntl(*end, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
 }
 
 /// Takes ownership of a descriptor that a system call has just returned.

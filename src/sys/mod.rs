@@ -1,8 +1,8 @@
 //! Every call to the kernel, as safe functions that return `io::Result` and own descriptors as `OwnedFd`.
 //! They know nothing of generations or workers.
 //!
-//! What macOS lacks (`pipe2`, `SOCK_CLOEXEC`) is done in two steps everywhere: with one thread there is
-//! nobody to fork between them.
+//! What macOS lacks (`pipe2`, `SOCK_CLOEXEC`) is done in two steps there: with one thread there is nobody to fork
+//! between them.
 
 use std::io;
 

@@ -19,6 +19,11 @@ impl Interest {
         Interest::new(fd, libc::POLLOUT)
     }
 
+    /// Nothing but a socket that was shut down, or an error.
+    pub fn hangup(fd: BorrowedFd) -> Interest {
+        Interest::new(fd, 0)
+    }
+
     fn new(fd: BorrowedFd, events: libc::c_short) -> Interest {
         Interest {
             entry: libc::pollfd {

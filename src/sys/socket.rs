@@ -156,15 +156,30 @@ pub fn probe_unix(path: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
-/// The queue length that stands for "as long as the system has".
-pub const LONGEST_BACKLOG: i32 = libc::SOMAXCONN;
+/// The queue length that stands for "as long as the system has". On Linux the kernel's own: musl has the 128 of old.
+pub const LONGEST_BACKLOG: i32 = if cfg!(target_os = "linux") {
+    4096
+} else {
+    libc::SOMAXCONN
+};
 
 fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket touches no memory.
-    let socket = fd::own(check(unsafe { libc::socket(domain, kind, 0) })?);
-    fd::set_close_on_exec(socket.as_fd())?;
+    let socket = fd::own(check(unsafe {
+        libc::socket(domain, kind | CLOSE_ON_EXEC, 0)
+    })?);
+    if CLOSE_ON_EXEC == 0 {
+        fd::set_close_on_exec(socket.as_fd())?;
+    }
     Ok(socket)
 }
+
+#[cfg(not(target_os = "macos"))]
+const CLOSE_ON_EXEC: i32 = libc::SOCK_CLOEXEC;
+
+/// macOS has no such flag.
+#[cfg(target_os = "macos")]
+const CLOSE_ON_EXEC: i32 = 0;
 
 fn set(socket: BorrowedFd, level: i32, option: i32) -> io::Result<()> {
     let one: libc::c_int = 1;
