@@ -1,14 +1,13 @@
 //! An envdir, as in daemontools: a folder of files, each a variable's name with its value inside.
 
 use crate::{file, sys};
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-pub type Variables = BTreeMap<OsString, OsString>;
+pub type Variables = Vec<(OsString, OsString)>;
 
 /// Reads every variable. `complain` is told a sentence about each file that is passed over and should not
 /// be there; an empty, an unreadable file or a directory is passed over in silence, as is a missing envdir.
@@ -31,7 +30,7 @@ pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> io::Result<Variable
         match first_line(&entry.path()) {
             Ok(Some(line)) => match refusal(&name, &line) {
                 Some(reason) => complain(format!("{}: {reason}", entry.path().display())),
-                None => drop(variables.insert(name, OsString::from_vec(line))),
+                None => variables.push((name, OsString::from_vec(line))),
             },
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {

@@ -1,19 +1,24 @@
 //! The environment: what start_server inherited, its options on top of that, envdir on top of both.
 
-use crate::envdir::{self, Variables};
+use crate::envdir;
 use crate::state::record;
 use crate::sys::reason;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::OsStringExt;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 pub struct Environment {
     /// Inherited variables and the options that stand for variables.
-    base: Variables,
+    base: Strings,
     envdir: Option<PathBuf>,
     /// What envdir said when it was read last.
-    overlay: Variables,
+    overlay: Strings,
 }
+
+/// Each variable as the string `NAME=value` that execve wants: put together once, and not at every restart.
+type Strings = BTreeMap<OsString, Rc<CStr>>;
 
 record! {
     "variable" Saved {
@@ -27,44 +32,50 @@ impl Environment {
     pub fn save(&self) -> Vec<Saved> {
         let variables = self.overlay.iter();
         variables
-            .map(|(name, value)| Saved {
+            .map(|(name, string)| Saved {
                 name: name.clone(),
-                value: value.clone(),
+                value: value(name, string).into(),
             })
             .collect()
     }
 
     pub fn restore(&mut self, saved: &[Saved]) {
-        let pairs = saved.iter();
-        let pairs = pairs.map(|variable| (variable.name.clone(), variable.value.clone()));
-        self.overlay.extend(pairs);
+        for variable in saved {
+            assign(&mut self.overlay, &variable.name, &variable.value);
+        }
     }
 
     pub fn new(
         inherited: impl Iterator<Item = (OsString, OsString)>,
         options: &[(&str, OsString)],
     ) -> Environment {
-        let options = options
-            .iter()
-            .map(|(name, value)| ((*name).into(), value.clone()));
-        let mut base = Variables::new();
-        base.extend(inherited.chain(options));
-        let envdir = base
-            .get(OsStr::new("ENVDIR"))
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from);
-        Environment {
-            base,
-            envdir,
-            overlay: Variables::new(),
+        let mut base = Strings::new();
+        for (name, value) in inherited {
+            assign(&mut base, &name, &value);
         }
+        for (name, value) in options {
+            assign(&mut base, OsStr::new(name), value);
+        }
+        let mut environment = Environment {
+            base,
+            envdir: None,
+            overlay: Strings::new(),
+        };
+        let envdir = environment.get("ENVDIR").filter(|dir| !dir.is_empty());
+        environment.envdir = envdir.map(PathBuf::from);
+        environment
     }
 
     /// Reads envdir again, and for the first time. `complain` is as for [`envdir::read`].
     pub fn refresh(&mut self, mut complain: impl FnMut(String)) {
         if let Some(dir) = &self.envdir {
             match envdir::read(dir, &mut complain) {
-                Ok(variables) => self.overlay = variables,
+                Ok(variables) => {
+                    self.overlay.clear();
+                    for (name, value) in variables {
+                        assign(&mut self.overlay, &name, &value);
+                    }
+                }
                 // A worker without its variables would be worse than one with those of before.
                 Err(error) => complain(format!(
                     "{}: {}; what it said before holds",
@@ -82,38 +93,39 @@ impl Environment {
 
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         let name = OsStr::new(name);
-        self.overlay
-            .get(name)
-            .or_else(|| self.base.get(name))
-            .map(OsString::as_os_str)
+        let string = self.overlay.get(name).or_else(|| self.base.get(name))?;
+        Some(value(name, string))
     }
 
-    /// The whole as `NAME=value` strings, with `ours` on top.
-    pub fn render(&self, ours: &[(&str, OsString)]) -> Vec<CString> {
+    /// The whole, with `ours` on top.
+    pub fn render(&self, ours: &[(&str, OsString)]) -> Vec<Rc<CStr>> {
         let is_ours = |name: &OsStr| ours.iter().any(|(known, _)| OsStr::new(known) == name);
         let base = self
             .base
             .iter()
             .filter(|(name, _)| !self.overlay.contains_key(*name));
         let theirs = base.chain(&self.overlay).filter(|(name, _)| !is_ours(name));
-        let mut strings: Vec<CString> = theirs
-            .filter_map(|(name, value)| assign(name, value))
-            .collect();
-        strings.extend(
-            ours.iter()
-                .filter_map(|(name, value)| assign(OsStr::new(name), value)),
-        );
+        let mut strings: Vec<_> = theirs.map(|(_, string)| string.clone()).collect();
+        let ours = ours.iter();
+        strings.extend(ours.filter_map(|(name, value)| string(OsStr::new(name), value)));
         strings
     }
 }
 
-/// Neither the inherited environment nor envdir, as it is read, can have a NUL in it.
-pub fn assign(name: &OsStr, value: &OsStr) -> Option<CString> {
-    let mut text = OsString::with_capacity(name.len() + value.len() + 2);
-    text.push(name);
-    text.push("=");
-    text.push(value);
-    CString::new(text.into_vec()).ok()
+fn assign(strings: &mut Strings, name: &OsStr, value: &OsStr) {
+    if let Some(string) = string(name, value) {
+        strings.insert(name.to_os_string(), string);
+    }
+}
+
+/// `None` for what no environment can have: a NUL. Neither what was inherited nor envdir, as it is read, has one.
+pub fn string(name: &OsStr, value: &OsStr) -> Option<Rc<CStr>> {
+    let text = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    Some(CString::new(text).ok()?.into())
+}
+
+fn value<'a>(name: &OsStr, string: &'a CStr) -> &'a OsStr {
+    OsStr::from_bytes(&string.to_bytes()[name.len() + 1..])
 }
 
 #[cfg(test)]
@@ -132,13 +144,12 @@ mod tests {
         .map(pair);
         let mut environment =
             Environment::new(inherited.into_iter(), &[("KILL_OLD_DELAY", "2".into())]);
-        environment.overlay = [("A", "envdir"), ("P", "envdir")]
-            .map(pair)
-            .into_iter()
-            .collect();
+        for (name, value) in [("A", "envdir"), ("P", "envdir")].map(pair) {
+            assign(&mut environment.overlay, &name, &value);
+        }
         let rendered = environment.render(&[("P", "ours".into())]);
         let expected = [c"B=b", c"KILL_OLD_DELAY=2", c"A=envdir", c"P=ours"];
-        assert_eq!(rendered, expected.map(CString::from));
+        assert_eq!(rendered, expected.map(Rc::from));
         assert_eq!(environment.get("A"), Some(OsStr::new("envdir")));
     }
 }

@@ -8,13 +8,14 @@ use crate::state::{left, record};
 use crate::sys::process::{self, Handover, Program};
 use crate::sys::{self, fd, poll};
 use crate::worker::{Pid, WaitStatus};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Our lines, until they can be written.
@@ -245,7 +246,7 @@ impl Sink {
     /// command, if it is one, which is to be looked after from now on.
     pub fn redirect(
         self,
-        environment: Vec<CString>,
+        environment: Vec<Rc<CStr>>,
         now: Time,
         log: &mut Log,
     ) -> io::Result<Option<LogCommand>> {
@@ -327,7 +328,7 @@ impl LogCommand {
     /// It is the same process, or will be started by this line.
     pub fn restore(
         line: &OsStr,
-        environment: Vec<CString>,
+        environment: Vec<Rc<CStr>>,
         saved: &SavedCommand,
         now: Time,
     ) -> io::Result<LogCommand> {

@@ -301,7 +301,7 @@ impl Upgrader {
         let variable = format!("{VARIABLE}={}:{pipe}", process::id());
         program
             .environment
-            .push(spawn::c_string(OsStr::new(&variable)));
+            .push(spawn::c_string(OsStr::new(&variable)).into());
         let mut kept = state.descriptors();
         kept.push(pipe);
         reason(&process::replace(&program, &kept))
@@ -319,7 +319,7 @@ impl Upgrader {
                 .map(|word| spawn::c_string(word))
                 .collect(),
             environment: given
-                .filter_map(|(name, value)| environment::assign(&name, &value))
+                .filter_map(|(name, value)| environment::string(&name, &value))
                 .collect(),
             listen_pid: false,
             by_shell: false,

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
+use std::rc::Rc;
 
 /// Everything a child is given, prepared before the fork: between fork and execve nothing may be allocated.
 pub struct Program {
@@ -17,7 +18,7 @@ pub struct Program {
     /// With the program's own name as its first.
     pub arguments: Vec<CString>,
     /// `NAME=value` each.
-    pub environment: Vec<CString>,
+    pub environment: Vec<Rc<CStr>>,
     /// Whether a `LISTEN_PID=` without a value is given the number of the child.
     pub listen_pid: bool,
     /// Whether a file that the kernel cannot execute is given to the shell, as execvp(3) does.
@@ -71,8 +72,7 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
     // Digits, and the NUL behind them, are for the child to write.
     let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
     let digits = listen_pid.as_mut_ptr().wrapping_add(b"LISTEN_PID=".len());
-    let is_listen_pid =
-        |string: &CString| program.listen_pid && string.as_c_str() == c"LISTEN_PID=";
+    let is_listen_pid = |string: &Rc<CStr>| program.listen_pid && **string == *c"LISTEN_PID=";
     if let Some(index) = program.environment.iter().position(is_listen_pid) {
         environment[index] = listen_pid.as_mut_ptr().cast();
     }
@@ -80,7 +80,9 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
     let mut shell = vec![c"/bin/sh".as_ptr(), null()];
     shell.extend_from_slice(&arguments[1..]);
     let pid = begin(&mut || {
-        write_number(id(), digits);
+        if program.listen_pid {
+            write_number(id(), digits);
+        }
         let failure = become_program(program, &arguments, &mut shell, &environment);
         let _ = fd::write(writer.as_fd(), &failure);
         leave(255)
@@ -225,10 +227,10 @@ fn failure(step: Step, error: &io::Error) -> RawFailure {
 }
 
 /// The array of pointers, ended by a null pointer, that execve wants. It borrows from `strings`.
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+fn pointers<T: AsRef<CStr>>(strings: &[T]) -> Vec<*const libc::c_char> {
     strings
         .iter()
-        .map(|string| string.as_ptr())
+        .map(|string| string.as_ref().as_ptr())
         .chain([null()])
         .collect()
 }
