@@ -1,6 +1,7 @@
 //! Descriptors: pipes, copies, locks, reading and writing.
 
 use super::{check, retry};
+use std::fs::OpenOptions;
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -15,6 +16,16 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     set_close_on_exec(reader.as_fd())?;
     set_close_on_exec(writer.as_fd())?;
     Ok((reader, writer))
+}
+
+/// Something that has ended for who reads it.
+pub fn null() -> io::Result<OwnedFd> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+    match null {
+        Ok(null) => Ok(null.into()),
+        // A root folder without devices: a pipe whose other end is closed reads and writes no less in vain.
+        Err(_) => Ok(pipe()?.0),
+    }
 }
 
 /// Takes ownership of a descriptor that a system call has just returned.
