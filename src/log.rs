@@ -247,7 +247,7 @@ impl LogCommand {
         let ends = [reader, output, error];
         let descriptors = ends.iter().zip(0..);
         let program = Program {
-            candidates: vec![c"/bin/sh".into()],
+            candidates: vec![process::SHELL.into()],
             arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
             environment: Vec::new(),
             listen_pid: false,

@@ -10,6 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
 
+/// What runs a line of shell, or a script that does not name its interpreter: in the same place on every system.
+pub const SHELL: &CStr = c"/bin/sh";
+
 /// Everything a child is given, prepared before the fork: between fork and execve nothing may be allocated.
 pub struct Program {
     /// Where the program may be, in the order of trying; not empty.
@@ -75,7 +78,7 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
         environment[index] = listen_pid.as_mut_ptr().cast();
     }
     // As execvp(3) does, a script without #! is given to the shell: sh, the script's path, the arguments.
-    let mut shell = vec![c"/bin/sh".as_ptr(), null()];
+    let mut shell = vec![SHELL.as_ptr(), null()];
     shell.extend_from_slice(&arguments[1..]);
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
     match check(unsafe { libc::fork() })? {
@@ -137,7 +140,7 @@ fn become_program(
             }
             Some(libc::ENOEXEC) => {
                 shell[1] = path.as_ptr();
-                last = execute(c"/bin/sh", shell, environment);
+                last = execute(SHELL, shell, environment);
             }
             Some(_) | None => {}
         }
@@ -301,5 +304,12 @@ pub fn may(path: &Path, access: Access) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: path is a C string.
     check(unsafe { libc::access(path.as_ptr(), access as libc::c_int) })?;
+    Ok(())
+}
+
+/// Whether there is a shell; if not, the error says why.
+pub fn find_shell() -> io::Result<()> {
+    // SAFETY: SHELL is a C string.
+    check(unsafe { libc::access(SHELL.as_ptr(), libc::X_OK) })?;
     Ok(())
 }
