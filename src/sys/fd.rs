@@ -1,4 +1,15 @@
 //! Descriptors: pipes, copies, locks, reading and writing.
+//!
+//! What differs:
+//! - flock(2) and fcntl(2) locks meet on the BSDs and macOS: an fcntl lock of another process refuses ours. Linux
+//!   keeps them apart, but for NFS [flock(2)]; illumos makes flock of locks of the open file [flock(3C)]. Everywhere
+//!   the lock belongs to the open file, a fork shares it, and unlocking any copy unlocks all: nobody but us gets one.
+//! - `F_DUPFD_CLOEXEC` is everywhere, though not in every manual [fcntl(2)]. `dup2` to the same number changes nothing
+//!   and leaves close-on-exec on.
+//! - A pipe of FreeBSD goes both ways [pipe(2)]: a writer there is told EPIPE, as elsewhere, once the other end is
+//!   closed.
+//! - The limit of descriptors may be infinite on macOS and FreeBSD [getrlimit(2)]: it is no number to count up to.
+//! - A timer of setitimer(2) is not inherited by a child, but survives execve: it is always switched off again.
 
 use super::{check, retry};
 use std::fs::OpenOptions;

@@ -1,4 +1,12 @@
 //! Processes: fork and exec, reaping, signalling, going into the background.
+//!
+//! What differs:
+//! - To signal a zombie is no error by POSIX, and is none on Linux, FreeBSD and macOS; elsewhere it may be ESRCH
+//!   [kill(2)]. A caller that knows of the child hears of its death next.
+//! - Who ignores SIGCHLD has no zombies, and waitpid says ECHILD [sigaction(2)]: inherited, that would hide every
+//!   death. [`super::signals`] catches it whatever the caller had.
+//! - `access` with X_OK may tell root yes for a file that nobody may execute [access(2) of the BSDs].
+//! - How long a process lives is in /proc on Linux; ps(1) tells it elsewhere.
 
 use super::{check, fd, retry};
 use std::ffi::{CStr, CString};
