@@ -137,7 +137,7 @@ fn write(bytes: &[u8], to_file: bool) -> io::Result<usize> {
 
 /// The first lines of the queue, as many as a pipe that poll calls writable takes without making us wait.
 fn piece(queue: &[u8]) -> &[u8] {
-    let most = &queue[..queue.len().min(libc::PIPE_BUF)];
+    let most = &queue[..queue.len().min(fd::PIPE_BUF)];
     let end = most
         .iter()
         .rposition(|&byte| byte == b'\n')

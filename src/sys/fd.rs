@@ -142,9 +142,29 @@ pub fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
     written
 }
 
+/// So much a pipe takes all at once or not at all, if it is not full.
+#[allow(clippy::unnecessary_cast, reason = "it is an int on illumos")]
+pub const PIPE_BUF: usize = libc::PIPE_BUF as usize;
+
 fn set_alarm(timer: &libc::itimerval) {
     // SAFETY: timer is valid and outlives the call; the old one is not asked for. It cannot fail.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, timer, null_mut()) };
+    unsafe { setitimer(ITIMER_REAL, timer, null_mut()) };
+}
+
+#[cfg(not(target_os = "illumos"))]
+use libc::{setitimer, ITIMER_REAL};
+
+/// The libc crate has left these out for illumos.
+#[cfg(target_os = "illumos")]
+const ITIMER_REAL: libc::c_int = 0;
+#[cfg(target_os = "illumos")]
+extern "C" {
+    /// As setitimer(2) of illumos has it.
+    fn setitimer(
+        which: libc::c_int,
+        timer: *const libc::itimerval,
+        old: *mut libc::itimerval,
+    ) -> libc::c_int;
 }
 
 /// Whether this is a regular file.
