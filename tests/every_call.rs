@@ -313,14 +313,21 @@ impl Life {
     /// Waits for the first worker that stands; `None` if start_server ends before.
     fn first_worker(&mut self) -> Option<(u64, i32)> {
         let server = &mut self.server;
+        let mut told = false;
         let look = || {
             if server.has_ended() {
                 return Some(None);
             }
             // A fault of every child stays until strace goes.
             let failed = log(server).matches("seems to have failed to start").count();
-            if let (true, Some(tracer)) = (failed >= 3, tracer(server.pid())) {
-                kernel::kill_if_there(tracer, libc::SIGTERM);
+            match tracer(server.pid()) {
+                Some(tracer) if failed >= 3 => {
+                    kernel::kill_if_there(tracer, libc::SIGTERM);
+                    told = true;
+                }
+                // As it goes it swallows a signal that has just come: here one child is dead and nobody knows.
+                None if told => kernel::kill_if_there(server.pid(), libc::SIGCHLD),
+                Some(_) | None => {}
             }
             standing(server, 0).map(Some)
         };

@@ -2,6 +2,7 @@
 
 mod support;
 
+#[cfg(target_os = "linux")]
 use std::fs;
 use std::process::Command;
 use support::{kernel, program, Server, Setup};
@@ -29,6 +30,7 @@ fn restart(server: &Server, generations: std::ops::RangeInclusive<u64>) {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn descriptors(server: &Server) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
     let mut found: Vec<_> = entries
