@@ -7,11 +7,30 @@ MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 CARGO ?= cargo
 
-BIN = target/release/start_server
+BUILT = $${CARGO_TARGET_DIR:-target}
+BIN = $(BUILT)/release/start_server
 MAN = man/start_server.1
 
 all:
 	$(CARGO) build --release --locked
+
+# For this machine, without a loader and any library, as target/static/start_server: one file to copy anywhere.
+# Some musl systems have a compiler that would link with their libc.so all the same.
+static:
+	@case $$(uname -m) in \
+	armv7*) target=armv7-unknown-linux-musleabihf ;; \
+	riscv64) target=riscv64gc-unknown-linux-musl ;; \
+	*) target=$$(uname -m)-unknown-linux-musl ;; \
+	esac; \
+	test -d "$$(rustc --print sysroot)/lib/rustlib/$$target/lib" || { \
+		echo "make static: rustc has no library for $$target, which 'rustup target add $$target' brings" >&2; \
+		exit 1; \
+	}; \
+	set -ex; \
+	RUSTFLAGS="-Ctarget-feature=+crt-static $${RUSTFLAGS-}" \
+		$(CARGO) build --release --locked --bin start_server --target $$target; \
+	mkdir -p target/static; \
+	cp $(BUILT)/$$target/release/start_server target/static/start_server
 
 check:
 	$(CARGO) test --locked
@@ -22,7 +41,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	if command -v mandoc >/dev/null; then mandoc -T lint -W warning $(MAN); fi
 	if command -v groff >/dev/null; then test -z "$$(groff -mdoc -ww -z $(MAN) 2>&1 | tee /dev/stderr)"; fi
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/servers/*/run; fi
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/services .ci/targets tests/servers/*/run; fi
 
 # Every server of tests/servers that is installed, restarted under load.
 check-servers: all
@@ -32,27 +51,50 @@ check-servers: all
 bench: all
 	tests/bench/run $(OTHERS)
 
-# It never builds, so that `sudo make install` leaves nothing of root's in target/.
+# It never builds, so that `sudo make install` leaves nothing of root's in target/. Whatever the umask, everybody may
+# run what it installs.
 install:
 	@test -x $(BIN) || { echo "run 'make' first: there is no $(BIN)" >&2; exit 1; }
-	mkdir -p $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1
-	cp $(BIN) $(DESTDIR)$(BINDIR)/start_server.new
-	chmod 755 $(DESTDIR)$(BINDIR)/start_server.new
-	mv -f $(DESTDIR)$(BINDIR)/start_server.new $(DESTDIR)$(BINDIR)/start_server
-	cp $(MAN) $(DESTDIR)$(MANDIR)/man1/start_server.1
-	chmod 644 $(DESTDIR)$(MANDIR)/man1/start_server.1
+	umask 022 && mkdir -p "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1"
+	cp $(BIN) "$(DESTDIR)$(BINDIR)/start_server.new"
+	chmod 755 "$(DESTDIR)$(BINDIR)/start_server.new"
+	mv -f "$(DESTDIR)$(BINDIR)/start_server.new" "$(DESTDIR)$(BINDIR)/start_server"
+	cp $(MAN) "$(DESTDIR)$(MANDIR)/man1/start_server.1"
+	chmod 644 "$(DESTDIR)$(MANDIR)/man1/start_server.1"
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/start_server $(DESTDIR)$(MANDIR)/man1/start_server.1
+	rm -f "$(DESTDIR)$(BINDIR)/start_server" "$(DESTDIR)$(MANDIR)/man1/start_server.1"
 
 # Installs into an empty folder, runs what is there, uninstalls, and finds nothing left.
+INTO = DESTDIR="$$PWD/target/install" PREFIX=/usr MANDIR=/usr/man
+
 check-install: all
 	rm -rf target/install
-	$(MAKE) install DESTDIR=$$PWD/target/install PREFIX=/usr
+	umask 077 && $(MAKE) install $(INTO)
 	target/install/usr/bin/start_server --version
-	test -s target/install/usr/share/man/man1/start_server.1
-	$(MAKE) uninstall DESTDIR=$$PWD/target/install PREFIX=/usr
+	test -s target/install/usr/man/man1/start_server.1
+	test "$$(find target/install -type f | wc -l)" -eq 2
+	test -z "$$(find target/install/usr ! -perm -444 -o -type d ! -perm -555)"
+	$(MAKE) uninstall $(INTO)
 	test -z "$$(find target/install -type f)"
+
+# What is committed, with the crate that it needs, as target/server-starter-VERSION.tar.gz. It builds without a network.
+dist:
+	rm -rf target/dist target/server-starter-*.tar.gz
+	mkdir -p target/dist
+	set -e; \
+	name=server-starter-$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml); \
+	git archive --prefix="$$name/" HEAD | tar -xf - -C target/dist; \
+	(cd "target/dist/$$name" && mkdir .cargo && $(CARGO) vendor --locked >.cargo/config.toml); \
+	tar -czf "target/$$name.tar.gz" -C target/dist "$$name"
+
+# Unpacks it, and builds and installs with nothing but a compiler.
+check-dist: dist
+	rm -rf target/unpacked
+	mkdir -p target/unpacked/home
+	tar -xzf target/server-starter-*.tar.gz -C target/unpacked
+	cd target/unpacked/server-starter-* && unset CARGO_TARGET_DIR && \
+		CARGO_HOME="$$PWD/../home" CARGO_NET_OFFLINE=true $(MAKE) check-install
 
 PORT ?= 8080
 
@@ -69,4 +111,4 @@ demo:
 clean:
 	$(CARGO) clean
 
-.PHONY: all check lint check-servers bench install uninstall check-install demo clean
+.PHONY: all static check lint check-servers bench install uninstall check-install dist check-dist demo clean

@@ -2,7 +2,6 @@
 
 use crate::sys::process::{self, Side};
 use crate::sys::{self, fd};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -10,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// the caller ends with status 1.
 pub struct Caller(OwnedFd);
 
-/// Goes on in a grandchild in a session of its own, with its standard input on /dev/null. The error is one line.
+/// Goes on in a grandchild in a session of its own, with a standard input that has ended. The error is one line.
 pub fn detach() -> Result<Caller, String> {
     (|| {
         let (reader, writer) = fd::pipe()?;
@@ -24,7 +23,7 @@ pub fn detach() -> Result<Caller, String> {
         if let Side::Parent = process::fork()? {
             process::leave(0);
         }
-        fd::redirect(File::open("/dev/null")?.as_fd(), fd::Stream::Input)?;
+        fd::redirect(fd::null()?.as_fd(), fd::Stream::Input)?;
         Ok(Caller(writer))
     })()
     .map_err(|error: io::Error| format!("cannot --daemonize: {}", sys::reason(&error)))

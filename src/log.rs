@@ -162,7 +162,7 @@ fn write(bytes: &[u8], to_file: bool) -> io::Result<usize> {
 
 /// The first lines of the queue, as many as a pipe that poll calls writable takes without making us wait.
 fn piece(queue: &[u8]) -> &[u8] {
-    let most = &queue[..queue.len().min(libc::PIPE_BUF)];
+    let most = &queue[..queue.len().min(fd::PIPE_BUF)];
     let end = most
         .iter()
         .rposition(|&byte| byte == b'\n')
@@ -289,7 +289,7 @@ impl LogCommand {
     fn of(line: &OsStr, ends: [OwnedFd; 3]) -> io::Result<LogCommand> {
         let descriptors = ends.iter().zip(0..);
         let program = Program {
-            candidates: vec![c"/bin/sh".into()],
+            candidates: vec![process::SHELL.into()],
             arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
             environment: Vec::new(),
             listen_pid: false,

@@ -651,8 +651,13 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
         pidfile::refuse_if_held(path)?;
         file::check_writable(path).map_err(|error| refuse("pid-file", path, &error))?;
     }
-    if let Some(LogTarget::File(path)) = &options.log {
-        file::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
+    match &options.log {
+        Some(LogTarget::File(path)) => {
+            file::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
+        }
+        Some(LogTarget::Command(_)) => process::find_shell()
+            .map_err(|error| format!("--log-file=| needs a shell, /bin/sh: {}", reason(&error)))?,
+        None => {}
     }
     Ok(())
 }

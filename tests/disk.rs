@@ -3,12 +3,20 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs;
+#[cfg(target_os = "linux")]
+use std::fs::File;
+#[cfg(target_os = "linux")]
 use std::io::Write;
 use std::os::unix::fs::{symlink, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
+#[cfg(target_os = "linux")]
 use std::process::Command;
-use support::{ask, kernel, passed_over, permissions_count, Server, Setup};
+#[cfg(target_os = "linux")]
+use support::ask;
+use support::{kernel, passed_over, permissions_count, Server, Setup};
 
 #[test]
 fn worker() {

@@ -3,16 +3,27 @@
 
 mod support;
 
+#[cfg(target_os = "linux")]
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+#[cfg(target_os = "linux")]
+use std::fs::OpenOptions;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+#[cfg(target_os = "linux")]
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{symlink, PermissionsExt};
+#[cfg(target_os = "linux")]
+use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use support::{ask, free_port, kernel, now, passed_over, program, Server, Setup};
+#[cfg(target_os = "linux")]
+use support::program;
+use support::{ask, free_port, kernel, now, passed_over, Server, Setup};
 
 #[test]
 fn worker() {
@@ -198,17 +209,18 @@ mod exec {
     #[test]
     fn attempts_are_paced_by_the_interval() {
         let without_program = || after_interval(1, []).args(["--", "./program"]);
-        let mut setups = vec![
+        let setups = vec![
             (without_program(), EXECUTE),
             (
                 after_interval(1, ["--dir=.", "--", "false"]),
                 "seems to have failed to start",
             ),
         ];
-        if cfg!(target_os = "linux") {
-            let setup = without_program().with(kernel::refuse_fork);
-            setups.push((setup, "start_server: cannot fork a new worker: "));
-        }
+        #[cfg(target_os = "linux")]
+        let setups = setups.into_iter().chain([(
+            without_program().with(kernel::refuse_fork),
+            "start_server: cannot fork a new worker: ",
+        )]);
         for (setup, reason) in setups {
             let begun = now();
             let mut server = setup.launch();

@@ -1,4 +1,7 @@
 //! The clock, which only goes forward.
+//!
+//! Whether it goes on while the machine is suspended differs: it does on macOS and OpenBSD, not on Linux
+//! [clock_gettime(2), (3)]. A deadline that passed meanwhile is met at the next look either way.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,6 +1,18 @@
 //! Descriptors: pipes, copies, locks, reading and writing.
+//!
+//! What differs:
+//! - flock(2) and fcntl(2) locks meet on the BSDs and macOS: an fcntl lock of another process refuses ours. Linux
+//!   keeps them apart, but for NFS [flock(2)]; illumos makes flock of locks of the open file [flock(3C)]. Everywhere
+//!   the lock belongs to the open file, a fork shares it, and unlocking any copy unlocks all: nobody but us gets one.
+//! - `F_DUPFD_CLOEXEC` is everywhere, though not in every manual [fcntl(2)]. `dup2` to the same number changes nothing
+//!   and leaves close-on-exec on.
+//! - A pipe of FreeBSD goes both ways [pipe(2)]: a writer there is told EPIPE, as elsewhere, once the other end is
+//!   closed.
+//! - The limit of descriptors may be infinite on macOS and FreeBSD [getrlimit(2)]: it is no number to count up to.
+//! - A timer of setitimer(2) is not inherited by a child, but survives execve: it is always switched off again.
 
 use super::{check, retry};
+use std::fs::OpenOptions;
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -31,6 +43,16 @@ fn make_pipe(ends: &mut [RawFd; 2]) -> io::Result<()> {
         unsafe { libc::fcntl(*end, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
     Ok(())
+}
+
+/// Something that has ended for who reads it.
+pub fn null() -> io::Result<OwnedFd> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+    match null {
+        Ok(null) => Ok(null.into()),
+        // A root folder without devices: a pipe whose other end is closed reads and writes no less in vain.
+        Err(_) => Ok(pipe()?.0),
+    }
 }
 
 /// Takes ownership of a descriptor that a system call has just returned.
@@ -136,9 +158,29 @@ pub fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
     written
 }
 
+/// So much a pipe takes all at once or not at all, if it is not full.
+#[allow(clippy::unnecessary_cast, reason = "it is an int on illumos")]
+pub const PIPE_BUF: usize = libc::PIPE_BUF as usize;
+
 fn set_alarm(timer: &libc::itimerval) {
     // SAFETY: timer is valid and outlives the call; the old one is not asked for. It cannot fail.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, timer, null_mut()) };
+    unsafe { setitimer(ITIMER_REAL, timer, null_mut()) };
+}
+
+#[cfg(not(target_os = "illumos"))]
+use libc::{setitimer, ITIMER_REAL};
+
+/// The libc crate has left these out for illumos.
+#[cfg(target_os = "illumos")]
+const ITIMER_REAL: libc::c_int = 0;
+#[cfg(target_os = "illumos")]
+extern "C" {
+    /// As setitimer(2) of illumos has it.
+    fn setitimer(
+        which: libc::c_int,
+        timer: *const libc::itimerval,
+        old: *mut libc::itimerval,
+    ) -> libc::c_int;
 }
 
 /// Whether this is a regular file.

@@ -1,4 +1,6 @@
 //! Files and folders, where std has no safe function.
+//!
+//! mkdtemp(3) is the same everywhere, mode 0700 included: std asks for its modes through the umask.
 
 use std::ffi::{CString, OsString};
 use std::io;

@@ -1,8 +1,8 @@
 //! Who holds a socket: for the message that it is in use, no more.
 //!
 //! Linux tells it in proc(5): `net/tcp` and the like give the inode of each socket, `PID/fd` who has it open.
-//! Other systems have no such files, and a caller without privileges sees only processes of its own: then
-//! nobody is found.
+//! Other systems have no such files (fstat(1), sockstat(1) and pfiles(1) read the kernel instead), and a caller without
+//! privileges sees only processes of its own: then nobody is found.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,8 +1,20 @@
 //! Every call to the kernel, as safe functions that return `io::Result` and own descriptors as `OwnedFd`.
 //! They know nothing of generations or workers.
 //!
-//! What macOS lacks (`pipe2`, `SOCK_CLOEXEC`) is done in two steps there: with one thread there is nobody to fork
-//! between them.
+//! # What differs
+//!
+//! The systems are Linux (glibc, musl), FreeBSD, OpenBSD, NetBSD, DragonFly, macOS and illumos. Each module tells what
+//! their manuals say of its calls, with the page in brackets. A difference that the code has to know is behind one
+//! function there; where the same code is right everywhere, it is only told. For all of them:
+//!
+//! - `pipe2`, `accept4` and `SOCK_CLOEXEC` are missing on macOS [pipe(2), socket(2)]. The flag is set in a second step
+//!   there: with one thread there is nobody to fork between the two.
+//! - There is no /proc on macOS and OpenBSD; on FreeBSD and DragonFly it is seldom mounted, and nowhere else is it
+//!   like Linux's [procfs(5), proc(5)]. What is read there is only for messages.
+//! - NetBSD has renamed calls whose types have grown, such as `__clock_gettime50` and `__fstat50`: all go
+//!   through the libc crate, which knows the names.
+//! - `rlim_t` is signed on the BSDs [getrlimit(2)], `sa_family_t` has eight bits there, and `errno` hides behind
+//!   another function on each ([`signals`]).
 
 use std::io;
 

@@ -1,4 +1,12 @@
 //! poll(2): the one place where the superdaemon sleeps.
+//!
+//! What differs:
+//! - At the end of a pipe Linux, macOS and illumos say POLLHUP, FreeBSD POLLIN as well; a socket says POLLIN or both.
+//!   Any answer counts here, and the read that follows tells.
+//! - Older macOS does not look at devices: it answers POLLNVAL [poll(2), BUGS]. That counts too, and the write that
+//!   follows does not wait ([`super::fd::write_briefly`]).
+//! - No system restarts it after a signal, whatever SA_RESTART says [signal(7), sigaction(2)].
+//! - More entries than descriptors may be open are refused with EINVAL, by Linux even if the limit has just sunk.
 
 use super::check;
 use std::io;

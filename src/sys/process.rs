@@ -1,4 +1,12 @@
 //! Processes: fork and exec, reaping, signalling, going into the background.
+//!
+//! What differs:
+//! - To signal a zombie is no error by POSIX, and is none on Linux, FreeBSD and macOS; elsewhere it may be ESRCH
+//!   [kill(2)]. A caller that knows of the child hears of its death next.
+//! - Who ignores SIGCHLD has no zombies, and waitpid says ECHILD [sigaction(2)]: inherited, that would hide every
+//!   death. [`super::signals`] catches it whatever the caller had.
+//! - `access` with X_OK may tell root yes for a file that nobody may execute [access(2) of the BSDs].
+//! - How long a process lives is in /proc on Linux; ps(1) tells it elsewhere.
 
 use super::{check, fd, retry};
 use std::ffi::{CStr, CString};
@@ -10,6 +18,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
 use std::rc::Rc;
+
+/// What runs a line of shell, or a script that does not name its interpreter: in the same place on every system.
+pub const SHELL: &CStr = c"/bin/sh";
 
 /// Everything a child is given, prepared before the fork: between fork and execve nothing may be allocated.
 pub struct Program {
@@ -77,7 +88,7 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
         environment[index] = listen_pid.as_mut_ptr().cast();
     }
     // For a script without #!: sh, the script's path, the arguments.
-    let mut shell = vec![c"/bin/sh".as_ptr(), null()];
+    let mut shell = vec![SHELL.as_ptr(), null()];
     shell.extend_from_slice(&arguments[1..]);
     let pid = begin(&mut || {
         if program.listen_pid {
@@ -173,7 +184,7 @@ fn become_program(
             }
             Some(libc::ENOEXEC) if program.by_shell => {
                 shell[1] = path.as_ptr();
-                last = execute(c"/bin/sh", shell, environment);
+                last = execute(SHELL, shell, environment);
             }
             Some(_) | None => {}
         }
@@ -375,5 +386,12 @@ pub fn may(path: &Path, access: Access) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: path is a C string.
     check(unsafe { libc::access(path.as_ptr(), access as libc::c_int) })?;
+    Ok(())
+}
+
+/// Whether there is a shell; if not, the error says why.
+pub fn find_shell() -> io::Result<()> {
+    // SAFETY: SHELL is a C string.
+    check(unsafe { libc::access(SHELL.as_ptr(), libc::X_OK) })?;
     Ok(())
 }

@@ -4,6 +4,14 @@
 //! survives execve, so that a worker starts with defaults although the child resets nothing. A handler that
 //! finds itself in that child, between fork and execve, restores the default and raises the signal again:
 //! that is cheaper than to block all signals around every fork, and loses none.
+//!
+//! What differs:
+//! - The numbers, and which there are: SIGINFO (Ctrl-T) and SIGEMT on the BSDs and macOS, SIGSTKFLT on Linux. Real-time
+//!   ones end at 64 on Linux, at 63 on NetBSD, at 74 on illumos, at 126 on FreeBSD and DragonFly [signal(3), signal(7),
+//!   signal.h(3HEAD)]. All are tried by number.
+//! - `sigaction` refuses those that threads need with EINVAL: 32 on FreeBSD and OpenBSD, 36 on illumos, 32 to 34 with
+//!   musl. They are passed over.
+//! - SIG_IGN for SIGCHLD, as a caller may leave it, reaps by itself on every system: it is caught anew here.
 
 use super::fd;
 use std::io;
@@ -29,6 +37,9 @@ const LEFT_ALONE: [libc::c_int; 8] = [
     libc::SIGWINCH,
 ];
 
+/// The highest number that some system has.
+const HIGHEST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 126 };
+
 /// Sent by kill(2) they are survived once in a turn of the loop; a real fault comes again at once and ends
 /// the process with a core, as it should.
 const FAULTS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
@@ -52,7 +63,7 @@ impl Signals {
         // The handler uses it for as long as the process lives.
         WAKE.store(writer.into_raw_fd(), SeqCst);
         OWNER.store(super::process::id(), SeqCst);
-        for signal in 1..=crate::signal::LAST {
+        for signal in 1..=HIGHEST {
             let fault = if FAULTS.contains(&signal) {
                 libc::SA_RESETHAND
             } else {

@@ -2,6 +2,26 @@
 //!
 //! Blocking, since the worker gets the same open file: with O_NONBLOCK Starman falls from 700 to 20 requests
 //! a second.
+//!
+//! What differs:
+//! - A `sockaddr` begins with its length on the BSDs and macOS. The kernel fills it in from the length that comes with
+//!   the call; zero does.
+//! - `sun_path` has 104 bytes there, 108 on Linux and illumos [unix(4), unix(7)]. The path is measured by the field.
+//! - SO_REUSEADDR lets a TCP port in TIME_WAIT be bound everywhere. On the BSDs and macOS one may besides listen on an
+//!   address where another listens on all; Linux refuses that while anybody listens [socket(7), getsockopt(2)]. For UDP
+//!   Linux alone lets a second socket have the very same port if both have the option, and the last one gets all:
+//!   Perl's start_server sets it there as well.
+//! - IPV6_V6ONLY cannot be turned off on OpenBSD; to turn it on is no error [ip6(4)].
+//! - `listen` cuts the backlog off in silence: net.core.somaxconn on Linux, kern.ipc.soacceptqueue on FreeBSD,
+//!   kern.ipc.somaxconn on macOS, kern.somaxconn on OpenBSD, 128 in most [listen(2)].
+//! - A Unix socket whose queue is full answers a connection that may not wait with EAGAIN on Linux, with ECONNREFUSED
+//!   elsewhere, like one that nobody has: [`probe_unix`] tells them apart.
+//! - A full receiver of datagrams is EAGAIN on Linux, ENOBUFS on the BSDs and macOS [send(2)].
+//! - A listening socket that is shut down listens no more on Linux; others say ENOTCONN and go on [shutdown(2)].
+//! - The file of a Unix socket gets the mode that the umask leaves of 0777, and who may not write to it cannot connect
+//!   on Linux, the BSDs and macOS [unix(7), unix(4)]; older systems did not look [unix(7)].
+//! - Descriptors that come with a datagram are closed by every kernel if recv(2), which has no room for them, reads it.
+//! - Only Linux has abstract names [unix(7)].
 
 use super::{check, fd};
 use std::ffi::{OsStr, OsString};
@@ -139,11 +159,29 @@ pub fn check_unix_path(path: &OsStr) -> io::Result<()> {
     unix_address(path).map(drop)
 }
 
-/// Connects to the Unix socket at `path` and hangs up. Never waits: a full queue is an error of kind
-/// `WouldBlock`.
+/// Connects to the Unix socket at `path` and hangs up. Never waits: a full queue is EAGAIN, or EPROTOTYPE elsewhere
+/// than on Linux; ECONNREFUSED says that nobody listens.
 pub fn probe_unix(path: &OsStr) -> io::Result<()> {
+    match connect(libc::SOCK_STREAM, path) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !TELLS_FULL => {
+            is_abandoned(path)
+        }
+        answer => answer,
+    }
+}
+
+/// Whether a full queue is another error than an abandoned socket file.
+const TELLS_FULL: bool = cfg!(target_os = "linux");
+
+/// ECONNREFUSED if no process has the socket at `path`, EPROTOTYPE if one has: connect(2) of every system looks at the
+/// type of a socket before its queue.
+fn is_abandoned(path: &OsStr) -> io::Result<()> {
+    connect(libc::SOCK_DGRAM, path)
+}
+
+fn connect(kind: i32, path: &OsStr) -> io::Result<()> {
     let (address, length) = unix_address(path)?;
-    let socket = open(libc::AF_UNIX, libc::SOCK_STREAM)?;
+    let socket = open(libc::AF_UNIX, kind)?;
     fd::set_nonblocking(socket.as_fd())?;
     // SAFETY: address is a sockaddr_un of at least length bytes and outlives the call.
     check(unsafe {
@@ -322,4 +360,29 @@ fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize)> {
         address,
         offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    /// What other systems than Linux need is true of Linux too.
+    #[test]
+    fn a_full_queue_is_told_from_an_abandoned_file() {
+        let folder = crate::sys::file::make_folder(&std::env::temp_dir().join("probe-")).unwrap();
+        let path = folder.join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        listen(listener.as_fd(), 0).unwrap();
+        let errno = |answer: io::Result<()>| answer.map_err(|error| error.raw_os_error().unwrap());
+        let _waiting = UnixStream::connect(&path).unwrap();
+        let full = errno(probe_unix(path.as_os_str()));
+        assert!(matches!(full, Err(libc::EAGAIN | libc::EPROTOTYPE)));
+        assert_eq!(errno(is_abandoned(path.as_os_str())), Err(libc::EPROTOTYPE));
+        drop(listener);
+        for probe in [probe_unix, is_abandoned] {
+            assert_eq!(errno(probe(path.as_os_str())), Err(libc::ECONNREFUSED));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

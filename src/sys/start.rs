@@ -7,7 +7,6 @@
 
 use super::{check, fd};
 use std::ffi::{CStr, OsStr, OsString};
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -59,13 +58,7 @@ pub unsafe fn prepare(
 /// Opens something at the lowest free number, so that no socket or file of ours gets it and is taken for a
 /// standard stream by the worker.
 fn fill(number: libc::c_int) -> io::Result<()> {
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
-    let opened = match null {
-        Ok(null) => null.into(),
-        // A root folder without devices: a pipe whose other end is closed reads and writes no less in vain.
-        Err(_) => fd::pipe()?.0,
-    };
-    let opened = opened.into_raw_fd();
+    let opened = fd::null()?.into_raw_fd();
     debug_assert_eq!(opened, number);
     // The worker is to have it too.
     // SAFETY: F_SETFD takes an integer and touches no memory.

@@ -53,6 +53,31 @@ pub fn program() -> OsString {
     std::env::var_os("START_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_start_server").into())
 }
 
+/// How C libraries word the errors that tests look for: glibc and the BSDs, musl.
+const WORDINGS: [(&str, &str); 6] = [
+    ("Address already in use", "Address in use"),
+    ("Cannot allocate memory", "Out of memory"),
+    ("Device or resource busy", "Resource busy"),
+    ("Input/output error", "I/O error"),
+    ("Too many levels of symbolic links", "Symbolic link loop"),
+    ("Too many open files", "No file descriptors available"),
+];
+
+/// A text with its errors in one wording, whichever C library the program under test has.
+fn in_one_wording(text: String) -> String {
+    WORDINGS
+        .iter()
+        .fold(text, |text, (ours, other)| text.replace(other, ours))
+}
+
+/// Whether the program under test needs no loader: another one's would tell of the libraries and not run it.
+pub fn is_static() -> bool {
+    let mut command = Command::new(program());
+    command.arg("--version").env("LD_TRACE_LOADED_OBJECTS", "1");
+    let printed = command.output().unwrap().stdout;
+    printed.starts_with(b"start_server ")
+}
+
 /// A folder of the test's own, removed in the end.
 pub struct Scratch(PathBuf);
 
@@ -281,7 +306,7 @@ impl Server {
     }
 
     pub fn log(&self) -> String {
-        self.scratch.read("log")
+        in_one_wording(self.scratch.read("log"))
     }
 
     /// How often the log has a text.
