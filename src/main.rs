@@ -90,7 +90,7 @@ fn start(words: io::Result<Vec<OsString>>) -> i32 {
 }
 
 fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
-    let arguments: Vec<OsString> = words.iter().skip(1).cloned().collect();
+    let arguments = words.iter().skip(1).cloned();
     let failed = |message| (FAILED, message);
     let controlled = |failure| match failure {
         control::Failure::Refused(message) => (FAILED, message),
@@ -98,8 +98,8 @@ fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
         control::Failure::GivenUp(message) => (GIVEN_UP, message),
         control::Failure::NotRunning(message) => (NOT_RUNNING, message),
     };
-    if arguments.first().is_some_and(|word| word == upgrade::TRIAL) {
-        let answer = upgrade::answer(arguments.into_iter().skip(1).collect());
+    if words.get(1).is_some_and(|word| word == upgrade::TRIAL) {
+        let answer = upgrade::answer(arguments.skip(1));
         print(&answer.map_err(failed)?).map_err(failed)?;
         return Ok(0);
     }

@@ -175,7 +175,7 @@ fn read(pipe: OwnedFd) -> Result<State, String> {
 
 /// The trial, seen from the new program: `words` is the command line with which it would go on, and the state is on
 /// standard input. The error is one line.
-pub fn answer(words: Vec<OsString>) -> Result<String, String> {
+pub fn answer(words: impl Iterator<Item = OsString>) -> Result<String, String> {
     if !matches!(cli::parse(words)?, cli::Command::Run(_)) {
         return Err("the command line does not run a server any more".to_string());
     }

@@ -22,21 +22,29 @@ extern "C" fn _Unwind_Backtrace(_each_frame: *mut c_void, _data: *mut c_void) ->
     0
 }
 
-/// What a function that was left early by a panic would call: none ever is.
-#[unsafe(no_mangle)]
-extern "C" fn _Unwind_Resume(_exception: *mut c_void) -> ! {
-    std::process::abort()
-}
-
-// What else std's own handler for unwinding names. One of them missing here would bring in all of the unwinder.
+// What else std's own handler for unwinding names, where the unwinder has them in the same object as the one above: it
+// would bring in that object, and so a second `_Unwind_Backtrace`.
 stand_ins! {
-    _Unwind_GetIP
     _Unwind_GetIPInfo
     _Unwind_GetDataRelBase
     _Unwind_GetTextRelBase
+    _Unwind_GetCFA
+}
+
+// The rest, so that nothing of the unwinder is linked at all. On ARM its other half is needed all the same: the tables
+// that C's objects have there name it.
+#[cfg(not(target_arch = "arm"))]
+stand_ins! {
+    _Unwind_GetIP
     _Unwind_GetLanguageSpecificData
     _Unwind_GetRegionStart
-    _Unwind_GetCFA
     _Unwind_SetGR
     _Unwind_SetIP
+}
+
+/// What a function that was left early by a panic would call: none ever is.
+#[cfg(not(target_arch = "arm"))]
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume(_exception: *mut c_void) -> ! {
+    std::process::abort()
 }
