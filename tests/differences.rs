@@ -238,7 +238,7 @@ fn a_status_file_that_cannot_be_written_is_said_and_survived() {
     fs::rename(server.scratch.path("dir"), server.scratch.path("moved")).unwrap();
     server.hup();
     server.says("start_server: cannot write the status file: No such file or directory");
-    server.says("old worker");
+    server.says("old worker ");
     fs::rename(server.scratch.path("moved"), server.scratch.path("dir")).unwrap();
     server.hup();
     stands(&server, "3:");
@@ -412,7 +412,7 @@ fn strangers_are_reaped_in_silence() {
     let mut server = Setup::by(shell, FILES).role("serve").start();
     server.standing(&[1]);
     server.hup();
-    server.says("old worker");
+    server.says("old worker ");
     server.stop();
     assert_eq!(server.log().matches("died").count(), 2, "{}", server.log());
 }

@@ -31,7 +31,7 @@ fn a_restart_and_an_end_are_told_line_by_line() {
     let mut server = serve([]).start();
     server.standing(&[1]);
     server.hup();
-    server.says("old worker");
+    server.says("old worker ");
     server.standing(&[2]);
     server.stop();
     let expected = "\
@@ -188,7 +188,7 @@ fn a_signal_to_workers_can_be_a_number() {
     server.hup();
     server.says("killing old workers");
     // 12 is no signal that this worker catches.
-    server.says("old worker");
+    server.says("old worker ");
     server.stop();
     assert!(
         server.story().contains("old worker A died, status:12\n"),
@@ -247,7 +247,7 @@ fn alrm_means_nothing() {
     server.standing(&[1]);
     server.signal(libc::SIGALRM);
     server.hup();
-    server.says("old worker");
+    server.says("old worker ");
     server.stop();
     assert!(!server.log().contains("ALRM"));
     assert_eq!(signals(&server, 1), ["15"]);

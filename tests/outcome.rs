@@ -165,7 +165,7 @@ mod giving_up {
             assert_eq!(server.scratch.read("status"), before);
         }
         kernel::kill(server.worker(1).pid, libc::SIGKILL);
-        server.says("old worker");
+        server.says("old worker ");
         server.says_times("seems to have failed to start", 4);
         server.shows("");
         server.stop();
