@@ -1,5 +1,18 @@
 //! The superdaemon: the start-up in its order, then the loop that turns the kernel's news into events and
 //! the supervisor's actions into system calls.
+//!
+//! A restart makes these calls on Linux, apart from those for a pid file, a status file and an envdir:
+//!
+//! | call | reason |
+//! |---|---|
+//! | `getpid`, `write`, `rt_sigreturn`, `read`; twice | HUP, and the old worker's death: the handler makes sure that it is not in a child, and wakes the loop |
+//! | `pipe2`, `close`, `read`, `close` | the new worker's report that its program runs, or why it does not |
+//! | `clone`, `execve` | the new worker |
+//! | `kill`, twice | the old worker's signal, and CONT in case that it is stopped |
+//! | `wait4`, twice | the old worker's end, and that nobody else has died |
+//! | `poll` | whether a worker has shut a listener down: one call for all listeners |
+//! | `write`, three times | lines for the log; each with a `poll` and two `setitimer` if it goes to a pipe or a terminal, whose reader must not hold us up |
+//! | `poll`, three times | the sleep in between |
 
 use crate::activation;
 use crate::cli::{LogTarget, Options};
