@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `getpid`, `write`, `rt_sigreturn`, `read`; twice | HUP, and the old worker's death: the handler makes sure that it is not in a child, and wakes the loop |
 //! | `pipe2`, `close`, `read`, `close` | the new worker's report that its program runs, or why it does not |
-//! | `clone`, `execve` | the new worker |
+//! | `fork` (`clone` to the kernel), `execve` | the new worker |
 //! | `kill`, twice | the old worker's signal, and CONT in case that it is stopped |
 //! | `wait4`, twice | the old worker's end, and that nobody else has died |
 //! | `poll` | whether a worker has shut a listener down: one call for all listeners |

@@ -7,7 +7,6 @@
 mod support;
 
 use std::env;
-use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -320,7 +319,7 @@ impl Life {
             }
             // A fault of every child stays until strace goes.
             let failed = log(server).matches("seems to have failed to start").count();
-            match tracer(server.pid()) {
+            match kernel::tracer(server.pid()) {
                 Some(tracer) if failed >= 3 => {
                     kernel::kill_if_there(tracer, libc::SIGTERM);
                     told = true;
@@ -452,15 +451,4 @@ fn standing(server: &Server, generation: u64) -> Option<(u64, i32)> {
 
 fn log(server: &Server) -> String {
     server.log() + &server.scratch.read("log-file")
-}
-
-/// Who traces a process, if somebody does.
-fn tracer(pid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let tracer = status
-        .lines()
-        .find_map(|line| line.strip_prefix("TracerPid:"));
-    tracer
-        .and_then(|pid| pid.trim().parse().ok())
-        .filter(|&pid| pid > 0)
 }

@@ -20,6 +20,8 @@ use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+#[cfg(target_os = "linux")]
+use std::process::{Child, Stdio};
 use std::time::Duration;
 #[cfg(target_os = "linux")]
 use support::program;
@@ -312,6 +314,47 @@ mod exec {
         server.stop();
         for name in ["pid", "status", "socket"] {
             assert!(!server.scratch.path(name).exists(), "{name}");
+        }
+    }
+
+    /// As with a program or a folder on a server of NFS that is gone.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_that_hangs_on_its_way_to_the_program_holds_nobody_up() {
+        let mut server = serve(["--path=socket"]).start();
+        server.standing(&[1]);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-p", &server.pid().to_string(), "-o"]);
+        strace.arg(server.scratch.path("trace"));
+        strace.args(["-e", "inject=execve:delay_enter=1000000000"]);
+        let strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let Ok(strace) = strace else {
+            return passed_over("strace");
+        };
+        let mut strace = Ended(strace);
+        let is_traced = || kernel::tracer(server.pid()).or(strace.0.try_wait().unwrap().map(|_| 0));
+        if server.eventually("strace", is_traced) == 0 {
+            return passed_over("strace that may trace");
+        }
+        server.hup();
+        server.says_times("starting new worker", 2);
+        kernel::kill(server.worker(1).pid, libc::SIGKILL);
+        server.says("\nold worker ");
+        server.term();
+        server.says("received TERM, sending TERM to all workers:");
+        drop(strace);
+        assert!(server.end().success());
+    }
+
+    /// A child that does not outlive the test.
+    #[cfg(target_os = "linux")]
+    struct Ended(Child);
+
+    #[cfg(target_os = "linux")]
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
         }
     }
 

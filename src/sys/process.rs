@@ -90,50 +90,19 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
     // For a script without #!: sh, the script's path, the arguments.
     let mut shell = vec![SHELL.as_ptr(), null()];
     shell.extend_from_slice(&arguments[1..]);
-    let pid = begin(&mut || {
-        if program.listen_pid {
-            write_number(id(), digits);
-        }
-        let failure = become_program(program, &arguments, &mut shell, &environment);
-        let _ = fd::write(writer.as_fd(), &failure);
-        leave(255)
-    })?;
-    Ok(Forked { pid, report })
-}
-
-/// What a child does; it does not come back.
-type Child<'a> = dyn FnMut() + 'a;
-
-/// Begins a child as vfork(2) does, but on a stack of its own: it uses our memory while we wait for its exec, so no
-/// page table is copied, nor a page afterwards. That is a third of what a restart takes until the worker's first
-/// instruction. The child has descriptors and signal handlers of its own.
-#[cfg(target_os = "linux")]
-fn begin(child: &mut Child) -> io::Result<libc::pid_t> {
-    /// Room for the frames of a signal handler too, which are several kilobytes on some processors. What is not
-    /// touched takes no memory. Aligned as every stack must be.
-    static mut STACK: [u128; 4096] = [0; 4096];
-    extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: it is the pointer below, to a reference that outlives the child's use of this memory.
-        let child = unsafe { &mut *child.cast::<&mut Child>() };
-        child();
-        255
-    }
-    let mut child = child;
-    let top = (&raw mut STACK).wrapping_add(1);
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack is used by one child at a time, as we wait until it has left it. The child makes nothing but
-    // async-signal-safe calls, and writes to no memory of ours but what is prepared for it, and errno.
-    check(unsafe { libc::clone(run, top.cast(), flags, (&raw mut child).cast()) })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn begin(child: &mut Child) -> io::Result<libc::pid_t> {
+    // A vfork would be quicker, but deaf for as long as the file system that holds the program or the folder does not
+    // answer: a server of NFS that is gone must not take the worker along that still serves.
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
     let pid = check(unsafe { libc::fork() })?;
-    if pid == 0 {
-        child();
+    if pid > 0 {
+        return Ok(Forked { pid, report });
     }
-    Ok(pid)
+    if program.listen_pid {
+        write_number(id(), digits);
+    }
+    let failure = become_program(program, &arguments, &mut shell, &environment);
+    let _ = fd::write(writer.as_fd(), &failure);
+    leave(255)
 }
 
 /// Reads the report of a child: `None` if it has executed its program, or died without a word.

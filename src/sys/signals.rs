@@ -160,13 +160,11 @@ fn set(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
 
 extern "C" fn note(signal: libc::c_int) {
     // SAFETY: getpid is async-signal-safe, touches no memory and cannot fail.
-    let pid = unsafe { libc::getpid() };
-    if pid != OWNER.load(SeqCst) {
+    if unsafe { libc::getpid() } != OWNER.load(SeqCst) {
         // SAFETY: signal is async-signal-safe, and SIG_DFL runs no code of ours.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
-        // Not raise, which sends it to the thread that the memory knows: that of the parent.
-        // SAFETY: kill is async-signal-safe. The signal is blocked until this handler returns.
-        unsafe { libc::kill(pid, signal) };
+        // SAFETY: raise is async-signal-safe. The signal is blocked until this handler returns.
+        unsafe { libc::raise(signal) };
         return;
     }
     let Some(bit) = 1u32.checked_shl(signal as u32) else {

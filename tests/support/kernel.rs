@@ -436,3 +436,15 @@ pub fn copy_far_off(fd: &dyn AsFd) -> OwnedFd {
     // SAFETY: the system has just given it, and nobody else knows of it.
     unsafe { OwnedFd::from_raw_fd(copy) }
 }
+
+/// Who traces a process, if somebody does.
+#[cfg(target_os = "linux")]
+pub fn tracer(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer
+        .and_then(|pid| pid.trim().parse().ok())
+        .filter(|&pid| pid > 0)
+}
