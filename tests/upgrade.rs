@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use support::clients::{Clients, Ends};
-use support::{
-    ask, is_worker, kernel, passed_over, program, run_beside, Report, Scratch, Server, Setup,
-};
+#[cfg(target_os = "linux")]
+use support::is_worker;
+use support::{ask, kernel, passed_over, program, run_beside, Report, Scratch, Server, Setup};
 
 #[test]
 fn worker() {
