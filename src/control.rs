@@ -166,7 +166,14 @@ pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Fai
     let Some(status_file) = status_file else {
         return Ok(text);
     };
-    let seen = look(status_file).map_err(Failure::Refused)?;
+    let seen = match status::read(status_file) {
+        // There is none before the first worker stands.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            text += &format!("no worker stands: {}\n", unreadable(status_file, &error));
+            return Ok(text);
+        }
+        read => read.map_err(|error| Failure::Refused(unreadable(status_file, &error)))?,
+    };
     if let Some(upgrade) = &seen.upgrades.last {
         text += &upgraded(upgrade);
         text += "\n";
@@ -270,10 +277,12 @@ fn send(held: &Held, signal: Signal) -> Result<(), Failure> {
 }
 
 fn look(status_file: &Path) -> Result<Seen, String> {
-    status::read(status_file).map_err(|error| {
-        let reason = sys::reason(&error);
-        format!("--status-file={}: {reason}", status_file.display())
-    })
+    status::read(status_file).map_err(|error| unreadable(status_file, &error))
+}
+
+fn unreadable(status_file: &Path, error: &io::Error) -> String {
+    let reason = sys::reason(error);
+    format!("--status-file={}: {reason}", status_file.display())
 }
 
 /// The newest generation that stands.

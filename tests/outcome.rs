@@ -553,8 +553,11 @@ worker {second}: generation 2, current, up
         let setup = role("talk:serve", ["--ready=notify"]);
         let mut server = setup.start();
         server.worker(1);
-        let ended = ask_for_status(&server, ["--pid-file=pid"]);
+        let ended = ask_for_status(&server, ["--pid-file=pid", "--status-file=status"]);
         assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
+        let second = ended.printed.lines().nth(1);
+        let expected = "no worker stands: --status-file=status: No such file or directory";
+        assert_eq!(second, Some(expected), "{}", ended.printed);
         server.stop();
     }
 
@@ -564,13 +567,12 @@ worker {second}: generation 2, current, up
         fs::create_dir(server.scratch.path("folder")).unwrap();
         server.scratch.write("stale", "1\n");
         server.scratch.write("odd", "one\n");
-        let table: [(&[&str], i32); 8] = [
+        let table: [(&[&str], i32); 7] = [
             (&["--pid-file=nowhere"], 3),
             (&["--pid-file=stale"], 3),
             (&["--pid-file=stale", "--status-file=status"], 3),
             (&["--pid-file=odd"], 1),
             (&["--pid-file=folder"], 1),
-            (&["--pid-file=pid", "--status-file=nowhere"], 1),
             (&["--pid-file=pid", "--status-file=folder"], 1),
             (&["--status-file=status"], 1),
         ];
