@@ -19,8 +19,8 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The sockets of this start_server, in the order in which workers learn of them.
@@ -77,6 +77,7 @@ enum Source<'a> {
 pub fn bind(options: &Options, given: Vec<Given>, left_over: &[Pid]) -> Result<Listeners, String> {
     let mut slots = plan(options, given)?;
     let claimed = claimed_numbers(options, &slots)?;
+    let turns = take_turns(&options.paths);
     for slot in &mut slots {
         if let Source::Path(path) = slot.source {
             if look_at(path, left_over)? {
@@ -100,6 +101,7 @@ pub fn bind(options: &Options, given: Vec<Given>, left_over: &[Pid]) -> Result<L
     for (slot, listener) in free.into_iter().chain(asking) {
         *listener = Some(binder.bind(slot)?);
     }
+    drop(turns);
     Ok(Listeners {
         listeners: listeners.into_iter().flatten().collect(),
         listen_fds: options.listen_fds,
@@ -107,6 +109,46 @@ pub fn bind(options: &Options, given: Vec<Given>, left_over: &[Pid]) -> Result<L
         notes: binder.notes,
     })
 }
+
+/// Locks the folders of these paths. Between bind and listen a socket looks dead, and another start at the same moment
+/// would take its place. Somebody else's lock, or none to be had, is no reason not to start.
+fn take_turns(paths: &[PathBuf]) -> Vec<OwnedFd> {
+    let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+    folders
+        .into_iter()
+        .filter_map(|folder| turn(folder).ok())
+        .collect()
+}
+
+fn turn(folder: &Path) -> io::Result<OwnedFd> {
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    // What is no folder, such as a FIFO, must not hold us up.
+    let mut reading = fs::OpenOptions::new();
+    let opened = reading
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(folder)?;
+    let folder = fd::duplicate(opened.as_fd(), OUT_OF_THE_WAY)?;
+    for _ in 0..TURN_LOOKS {
+        match fd::lock(folder.as_fd(), fd::Lock::TryExclusive) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll::wait(&mut [], Some(TURN_PAUSE))?;
+            }
+            locked => return locked.map(|()| folder),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// The first free numbers are those of sockets.
+const OUT_OF_THE_WAY: RawFd = 100;
+
+/// Others are done within a moment; who is not does not bind a socket there.
+const TURN_LOOKS: u32 = 200;
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What workers shall get, in their order: ports, paths, and what no option asks for.
 fn plan<'a>(options: &'a Options, mut given: Vec<Given>) -> Result<Vec<Slot<'a>>, String> {

@@ -126,7 +126,6 @@ fn a_removed_folder_is_said_once_and_the_status_file_is_there_as_soon_as_it_is_b
 }
 
 /// A file system may give the number of a file that is gone to the next one: to what replaces it.
-#[ignore = "what replaces the removed file is taken for it, and removed"]
 #[test]
 fn a_status_file_that_somebody_removes_is_there_again_after_a_restart() {
     let mut server = serve([]).start();
