@@ -14,11 +14,12 @@ use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
 use crate::worker::Pid;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,18 +114,24 @@ pub fn bind(options: &Options, given: Vec<Given>, left_over: &[Pid]) -> Result<L
 /// Locks the folders of these paths. Between bind and listen a socket looks dead, and another start at the same moment
 /// would take its place. Somebody else's lock, or none to be had, is no reason not to start.
 fn take_turns(paths: &[PathBuf]) -> Vec<OwnedFd> {
-    let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
-    folders
+    let mut folders: Vec<&[u8]> = Vec::new();
+    for path in paths {
+        let path = path.as_os_str().as_bytes();
+        let folder = match path.iter().rposition(|&byte| byte == b'/') {
+            None => b".",
+            Some(slash) => &path[..=slash],
+        };
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    let turns = folders
         .into_iter()
-        .filter_map(|folder| turn(folder).ok())
-        .collect()
+        .map(|folder| turn(OsStr::from_bytes(folder)));
+    turns.filter_map(Result::ok).collect()
 }
 
-fn turn(folder: &Path) -> io::Result<OwnedFd> {
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
+fn turn(folder: &OsStr) -> io::Result<OwnedFd> {
     // What is no folder, such as a FIFO, must not hold us up.
     let mut reading = fs::OpenOptions::new();
     let opened = reading
