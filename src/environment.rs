@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::rc::Rc;
 
 pub struct Environment {
     /// Inherited variables and the options that stand for variables.
@@ -18,7 +17,7 @@ pub struct Environment {
 }
 
 /// Each variable as the string `NAME=value` that execve wants: put together once, and not at every restart.
-type Strings = BTreeMap<OsString, Rc<CStr>>;
+type Strings = BTreeMap<OsString, CString>;
 
 record! {
     "variable" Saved {
@@ -97,31 +96,42 @@ impl Environment {
         Some(value(name, string))
     }
 
-    /// The whole, with `ours` on top.
-    pub fn render(&self, ours: &[(&str, OsString)]) -> Vec<Rc<CStr>> {
-        let is_ours = |name: &OsStr| ours.iter().any(|(known, _)| OsStr::new(known) == name);
+    /// The whole, with `ours` on top. It borrows: a restart writes to none of the pages that the strings lie in, which
+    /// the kernel would have to copy after every fork.
+    pub fn render<'a>(&'a self, ours: &[&'a CStr]) -> Vec<&'a CStr> {
+        let is_ours = |name: &OsStr| ours.iter().any(|string| is_of(name, string));
         let base = self
             .base
             .iter()
             .filter(|(name, _)| !self.overlay.contains_key(*name));
         let theirs = base.chain(&self.overlay).filter(|(name, _)| !is_ours(name));
-        let mut strings: Vec<_> = theirs.map(|(_, string)| string.clone()).collect();
-        let ours = ours.iter();
-        strings.extend(ours.filter_map(|(name, value)| string(OsStr::new(name), value)));
+        let most = self.base.len() + self.overlay.len() + ours.len();
+        let mut strings = Vec::with_capacity(most);
+        strings.extend(theirs.map(|(_, string)| string.as_c_str()));
+        strings.extend(ours);
         strings
     }
 }
 
 fn assign(strings: &mut Strings, name: &OsStr, value: &OsStr) {
-    if let Some(string) = string(name, value) {
-        strings.insert(name.to_os_string(), string);
-    }
+    strings.insert(name.to_os_string(), string(name, value));
 }
 
-/// `None` for what no environment can have: a NUL. Neither what was inherited nor envdir, as it is read, has one.
-pub fn string(name: &OsStr, value: &OsStr) -> Option<Rc<CStr>> {
-    let text = [name.as_bytes(), b"=", value.as_bytes()].concat();
-    Some(CString::new(text).ok()?.into())
+/// Neither can have a NUL in it: what we have inherited came as C strings, and envdir is refused one.
+pub fn string(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> CString {
+    let (name, value) = (name.as_ref(), value.as_ref());
+    // With room for the NUL at the end.
+    let mut text = Vec::with_capacity(name.len() + value.len() + 2);
+    text.extend_from_slice(name.as_bytes());
+    text.push(b'=');
+    text.extend_from_slice(value.as_bytes());
+    CString::new(text).unwrap_or_default()
+}
+
+/// Whether a string is the variable of this name.
+fn is_of(name: &OsStr, string: &CStr) -> bool {
+    let value = string.to_bytes().strip_prefix(name.as_bytes());
+    value.is_some_and(|rest| rest.starts_with(b"="))
 }
 
 fn value<'a>(name: &OsStr, string: &'a CStr) -> &'a OsStr {
@@ -147,9 +157,9 @@ mod tests {
         for (name, value) in [("A", "envdir"), ("P", "envdir")].map(pair) {
             assign(&mut environment.overlay, &name, &value);
         }
-        let rendered = environment.render(&[("P", "ours".into())]);
+        let rendered = environment.render(&[c"P=ours"]);
         let expected = [c"B=b", c"KILL_OLD_DELAY=2", c"A=envdir", c"P=ours"];
-        assert_eq!(rendered, expected.map(Rc::from));
+        assert_eq!(rendered, expected);
         assert_eq!(environment.get("A"), Some(OsStr::new("envdir")));
     }
 }

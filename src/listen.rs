@@ -5,6 +5,7 @@
 use crate::activation::{self, Given};
 use crate::cli::Options;
 use crate::endpoint::{Endpoint, Host, Transport};
+use crate::environment::string;
 use crate::file::{self, OurFile};
 use crate::policy::Readiness;
 use crate::state::record;
@@ -14,7 +15,7 @@ use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
 use crate::worker::Pid;
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -320,17 +321,17 @@ impl Listeners {
     }
 
     /// What tells workers of them.
-    pub fn variables(&self) -> Vec<(&'static str, OsString)> {
-        let mut variables = vec![("SERVER_STARTER_PORT", self.names())];
+    pub fn variables(&self) -> Vec<CString> {
+        let mut variables = vec![string("SERVER_STARTER_PORT", self.names())];
         if self.listen_fds {
             let names = self
                 .listeners
                 .iter()
                 .map(|listener| listener.name.as_os_str());
-            variables.push(("LISTEN_FDS", self.listeners.len().to_string().into()));
-            variables.push(("LISTEN_FDNAMES", activation::names(names)));
+            variables.push(string("LISTEN_FDS", self.listeners.len().to_string()));
+            variables.push(string("LISTEN_FDNAMES", activation::names(names)));
             // The child completes it.
-            variables.push(("LISTEN_PID", OsString::new()));
+            variables.push(string("LISTEN_PID", ""));
         }
         variables
     }

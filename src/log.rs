@@ -3,19 +3,19 @@
 //! Our lines wait in a queue when nobody reads them: supervision goes on meanwhile.
 
 use crate::cli::LogTarget;
+use crate::environment::Environment;
 use crate::policy::Time;
 use crate::state::{left, record};
 use crate::sys::process::{self, Handover, Program};
 use crate::sys::{self, fd, poll};
 use crate::worker::{Pid, WaitStatus};
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Our lines, until they can be written.
@@ -196,6 +196,7 @@ pub enum Sink {
 /// worker is killed by SIGPIPE meanwhile.
 pub struct LogCommand {
     program: Program,
+    environment: Vec<CString>,
     life: Life,
     /// What the program's descriptors refer to: the pipe to read, the caller's output and error.
     ends: [OwnedFd; 3],
@@ -246,14 +247,14 @@ impl Sink {
     /// command, if it is one, which is to be looked after from now on.
     pub fn redirect(
         self,
-        environment: Vec<Rc<CStr>>,
+        environment: &Environment,
         now: Time,
         log: &mut Log,
     ) -> io::Result<Option<LogCommand>> {
         match self {
             Sink::File(file) => redirect_output(file.as_fd()).map(|()| None),
             Sink::Command(mut command, writer) => {
-                command.program.environment = environment;
+                command.environment = whole(environment);
                 command.start(now, log);
                 redirect_output(writer.as_fd()).map(|()| Some(command))
             }
@@ -291,7 +292,6 @@ impl LogCommand {
         let program = Program {
             candidates: vec![process::SHELL.into()],
             arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
-            environment: Vec::new(),
             listen_pid: false,
             by_shell: false,
             dir: None,
@@ -305,6 +305,7 @@ impl LogCommand {
         let life = Life::Dead { until: Time::ZERO };
         Ok(LogCommand {
             program,
+            environment: Vec::new(),
             life,
             ends,
         })
@@ -328,7 +329,7 @@ impl LogCommand {
     /// It is the same process, or will be started by this line.
     pub fn restore(
         line: &OsStr,
-        environment: Vec<Rc<CStr>>,
+        environment: &Environment,
         saved: &SavedCommand,
         now: Time,
     ) -> io::Result<LogCommand> {
@@ -338,7 +339,7 @@ impl LogCommand {
             fd::take(saved.error)?,
         ];
         let mut command = LogCommand::of(line, ends)?;
-        command.program.environment = environment;
+        command.environment = whole(environment);
         command.life = match saved.pid {
             Some(pid) => Life::Running(pid),
             None => Life::Dead {
@@ -378,7 +379,7 @@ impl LogCommand {
     }
 
     fn start(&mut self, now: Time, log: &mut Log) {
-        self.life = match process::spawn(&self.program) {
+        self.life = match process::spawn(&self.program, &self.environment) {
             Ok(forked) => Life::Running(forked.pid),
             Err(error) => {
                 log.tell(&format!(
@@ -391,6 +392,12 @@ impl LogCommand {
             }
         };
     }
+}
+
+/// The environment of a log command, which it keeps for its next lives.
+fn whole(environment: &Environment) -> Vec<CString> {
+    let strings = environment.render(&[]);
+    strings.into_iter().map(CString::from).collect()
 }
 
 fn redirect_output(fd: BorrowedFd) -> io::Result<()> {

@@ -4,13 +4,14 @@
 //! as its worker lives: what puma, say, has to tell later is read and thrown away, since a full or missing
 //! socket would be an error to it.
 
+use crate::environment;
 use crate::policy::Readiness;
 use crate::state::record;
 use crate::sys::process::Handover;
 use crate::sys::{fd, file, socket};
 use crate::worker::Pid;
 use std::collections::hash_map::RandomState;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -54,7 +55,7 @@ record! {
 
 /// What a worker is given to speak by.
 pub struct Offer {
-    pub variable: (&'static str, OsString),
+    pub variable: CString,
     pub handover: Option<Handover>,
     /// The worker's end of the pipe, to be closed once it has it.
     _end: Option<OwnedFd>,
@@ -122,7 +123,7 @@ impl Channels {
         let folder = Folder::new(&self.parent)?;
         let end = socket::bind_datagrams(folder.socket.as_os_str())?;
         let offer = Offer {
-            variable: ("NOTIFY_SOCKET", folder.socket.clone().into()),
+            variable: environment::string("NOTIFY_SOCKET", &folder.socket),
             handover: None,
             _end: None,
         };
@@ -136,7 +137,7 @@ fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(Channel, Offer)
     let writer = fd::move_off(writer, |at| at == number || taken(at))?;
     fd::set_nonblocking(reader.as_fd())?;
     let offer = Offer {
-        variable: (DESCRIPTOR, number.to_string().into()),
+        variable: environment::string(DESCRIPTOR, number.to_string()),
         handover: Some(Handover {
             fd: writer.as_raw_fd(),
             number,

@@ -143,7 +143,7 @@ impl Daemon {
         }
         log.flush(now);
         let log_command = match sink {
-            Some(sink) => sink.redirect(environment.render(&[]), now, &mut log),
+            Some(sink) => sink.redirect(&environment, now, &mut log),
             None => Ok(None),
         };
         log.retarget();
@@ -218,7 +218,7 @@ impl Daemon {
             .map_err(lost)?;
         let log_command = match (&options.log, &state.log_command) {
             (Some(LogTarget::Command(line)), Some(saved)) => {
-                let restored = LogCommand::restore(line, environment.render(&[]), saved, now);
+                let restored = LogCommand::restore(line, &environment, saved, now);
                 Some(restored.map_err(lost)?)
             }
             _ => None,

@@ -1,12 +1,12 @@
 //! What one worker is given: program, arguments, environment, working directory, descriptors.
 
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::listen::Listeners;
 use crate::ready::{Channel, Channels};
 use crate::sys::process::{self, Failure, Forked, Program, Step};
 use crate::sys::reason;
 use crate::worker::Generation;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub struct Launcher {
     program: Program,
     name: OsString,
     /// The variables that tell of the sockets.
-    sockets: Vec<(&'static str, OsString)>,
+    sockets: Vec<CString>,
     channels: Channels,
 }
 
@@ -36,7 +36,6 @@ impl Launcher {
         let program = Program {
             candidates: Vec::new(),
             arguments: command.iter().map(|word| c_string(word)).collect(),
-            environment: Vec::new(),
             listen_pid: listeners.listen_fds,
             by_shell: true,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
@@ -56,8 +55,7 @@ impl Launcher {
         generation: Generation,
         environment: &Environment,
     ) -> Result<Started, String> {
-        let mut variables = self.sockets.clone();
-        variables.push(("SERVER_STARTER_GENERATION", generation.to_string().into()));
+        let generation = environment::string("SERVER_STARTER_GENERATION", generation.to_string());
         let program = &mut self.program;
         let sockets = program.descriptors.len();
         let taken = |number| {
@@ -69,14 +67,19 @@ impl Launcher {
         let channel = self.channels.open(taken);
         let channel = channel.map_err(|error| self.channels.explain(&error))?;
         // The worker's end of a pipe is closed here at the end of the function.
-        let (channel, mut offer) = channel.unzip();
-        if let Some(offer) = &mut offer {
-            variables.push(std::mem::take(&mut offer.variable));
-            program.descriptors.extend(offer.handover);
-        }
+        let (channel, offer) = channel.unzip();
+        let offer = offer.as_ref();
+        program
+            .descriptors
+            .extend(offer.and_then(|offer| offer.handover));
         program.candidates = candidates(&self.name, environment.get("PATH"));
-        program.environment = environment.render(&variables);
-        let forked = process::spawn(program);
+        let ours = self
+            .sockets
+            .iter()
+            .chain([&generation])
+            .chain(offer.map(|offer| &offer.variable));
+        let ours: Vec<&CStr> = ours.map(CString::as_c_str).collect();
+        let forked = process::spawn(program, &environment.render(&ours));
         program.descriptors.truncate(sockets);
         let forked =
             forked.map_err(|error| format!("cannot fork a new worker: {}", reason(&error)))?;

@@ -14,7 +14,7 @@ use crate::worker::{Pid, WaitStatus};
 use crate::{
     cli, environment, file, listen, log, manager, pidfile, policy::Time, ready, spawn, supervisor,
 };
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -234,7 +234,7 @@ impl Upgrader {
                     number,
                 })
                 .collect();
-            let child = process::spawn(&program)?;
+            let child = process::spawn(&program, &given_variables())?;
             Ok(Trial {
                 child,
                 answer,
@@ -296,20 +296,17 @@ impl Upgrader {
             Ok(pipe) => pipe,
             Err(error) => return reason(&error),
         };
-        let mut program = self.program();
         let pipe = state_pipe.as_raw_fd();
-        let variable = format!("{VARIABLE}={}:{pipe}", process::id());
-        program
-            .environment
-            .push(spawn::c_string(OsStr::new(&variable)).into());
+        let mut variables = given_variables();
+        let from = format!("{}:{pipe}", process::id());
+        variables.push(environment::string(VARIABLE, from));
         let mut kept = state.descriptors();
         kept.push(pipe);
-        reason(&process::replace(&program, &kept))
+        reason(&process::replace(&self.program(), &variables, &kept))
     }
 
-    /// Our own command line and environment, as they were given.
+    /// Our own command line, as it was given.
     fn program(&self) -> Program {
-        let given = std::env::vars_os().filter(|(name, _)| name != VARIABLE);
         let path = std::env::var_os("PATH");
         Program {
             candidates: spawn::candidates(self.name(), path.as_deref()),
@@ -317,9 +314,6 @@ impl Upgrader {
                 .words
                 .iter()
                 .map(|word| spawn::c_string(word))
-                .collect(),
-            environment: given
-                .filter_map(|(name, value)| environment::string(&name, &value))
                 .collect(),
             listen_pid: false,
             by_shell: false,
@@ -334,6 +328,14 @@ impl Upgrader {
             .first()
             .map_or(OsStr::new(""), OsString::as_os_str)
     }
+}
+
+/// Our own environment, as it was given.
+fn given_variables() -> Vec<CString> {
+    let given = std::env::vars_os().filter(|(name, _)| name != VARIABLE);
+    given
+        .map(|(name, value)| environment::string(name, value))
+        .collect()
 }
 
 #[cfg(test)]

@@ -17,20 +17,18 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::null;
-use std::rc::Rc;
 
 /// What runs a line of shell, or a script that does not name its interpreter: in the same place on every system.
 pub const SHELL: &CStr = c"/bin/sh";
 
-/// Everything a child is given, prepared before the fork: between fork and execve nothing may be allocated.
+/// What a child is given beside its environment, prepared before the fork: between fork and execve nothing may be
+/// allocated.
 pub struct Program {
     /// Where the program may be, in the order of trying; not empty.
     pub candidates: Vec<CString>,
     /// With the program's own name as its first.
     pub arguments: Vec<CString>,
-    /// `NAME=value` each.
-    pub environment: Vec<Rc<CStr>>,
-    /// Whether a `LISTEN_PID=` without a value is given the number of the child.
+    /// Whether a variable `LISTEN_PID=` without a value is given the number of the child.
     pub listen_pid: bool,
     /// Whether a file that the kernel cannot execute is given to the shell, as execvp(3) does.
     pub by_shell: bool,
@@ -69,8 +67,8 @@ pub enum Step {
     Execute = 2,
 }
 
-/// Forks a child that becomes `program`, or ends with status 255.
-pub fn spawn(program: &Program) -> io::Result<Forked> {
+/// Forks a child that becomes `program`, or ends with status 255. `environment` is `NAME=value` each.
+pub fn spawn(program: &Program, environment: &[impl AsRef<CStr>]) -> io::Result<Forked> {
     let (report, writer) = fd::pipe()?;
     let writer = fd::move_off(writer, |number| {
         program
@@ -78,18 +76,16 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
             .iter()
             .any(|given| given.number == number)
     })?;
-    let arguments = pointers(&program.arguments);
-    let mut environment = pointers(&program.environment);
+    // A script without #! is run with all of these, anything else without the first.
+    let mut arguments = pointers([SHELL], &program.arguments);
+    let mut variables = pointers([], environment);
     // Digits, and the NUL behind them, are for the child to write.
     let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
     let digits = listen_pid.as_mut_ptr().wrapping_add(b"LISTEN_PID=".len());
-    let is_listen_pid = |string: &Rc<CStr>| program.listen_pid && **string == *c"LISTEN_PID=";
-    if let Some(index) = program.environment.iter().position(is_listen_pid) {
-        environment[index] = listen_pid.as_mut_ptr().cast();
+    let is_listen_pid = |string: &_| program.listen_pid && AsRef::as_ref(string) == c"LISTEN_PID=";
+    if let Some(index) = environment.iter().position(is_listen_pid) {
+        variables[index] = listen_pid.as_mut_ptr().cast();
     }
-    // For a script without #!: sh, the script's path, the arguments.
-    let mut shell = vec![SHELL.as_ptr(), null()];
-    shell.extend_from_slice(&arguments[1..]);
     // A vfork would be quicker, but deaf for as long as the file system that holds the program or the folder does not
     // answer: a server of NFS that is gone must not take the worker along that still serves.
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
@@ -100,7 +96,7 @@ pub fn spawn(program: &Program) -> io::Result<Forked> {
     if program.listen_pid {
         write_number(id(), digits);
     }
-    let failure = become_program(program, &arguments, &mut shell, &environment);
+    let failure = become_program(program, &mut arguments, &variables);
     let _ = fd::write(writer.as_fd(), &failure);
     leave(255)
 }
@@ -122,11 +118,10 @@ pub fn outcome(report: OwnedFd) -> Option<Failure> {
 /// A step and its errno, as the child reports them.
 type RawFailure = [u8; 5];
 
-/// The child's way from fork to execve. It comes back only when that failed.
+/// The child's way from fork to execve. It comes back only when that failed. The first argument is the shell.
 fn become_program(
     program: &Program,
-    arguments: &[*const libc::c_char],
-    shell: &mut [*const libc::c_char],
+    arguments: &mut [*const libc::c_char],
     environment: &[*const libc::c_char],
 ) -> RawFailure {
     for given in &program.descriptors {
@@ -143,7 +138,7 @@ fn become_program(
     let mut denied = None;
     let mut last = io::Error::from_raw_os_error(libc::ENOENT);
     for path in &program.candidates {
-        last = execute(path, arguments, environment);
+        last = execute(path, &arguments[1..], environment);
         match last.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => continue,
             // Another folder of PATH may have one that we may run; if none has, this is the better reason.
@@ -152,8 +147,8 @@ fn become_program(
                 continue;
             }
             Some(libc::ENOEXEC) if program.by_shell => {
-                shell[1] = path.as_ptr();
-                last = execute(SHELL, shell, environment);
+                arguments[1] = path.as_ptr();
+                last = execute(SHELL, arguments, environment);
             }
             Some(_) | None => {}
         }
@@ -206,19 +201,22 @@ fn failure(step: Step, error: &io::Error) -> RawFailure {
     [step as u8, a, b, c, d]
 }
 
-/// The array of pointers, ended by a null pointer, that execve wants. It borrows from `strings`.
-fn pointers<T: AsRef<CStr>>(strings: &[T]) -> Vec<*const libc::c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ref().as_ptr())
-        .chain([null()])
-        .collect()
+/// The array of pointers, ended by a null pointer, that execve wants. It borrows from both.
+fn pointers<const N: usize>(
+    before: [&CStr; N],
+    strings: &[impl AsRef<CStr>],
+) -> Vec<*const libc::c_char> {
+    let mut pointers = Vec::with_capacity(N + strings.len() + 1);
+    pointers.extend(before.map(CStr::as_ptr));
+    pointers.extend(strings.iter().map(|string| string.as_ref().as_ptr()));
+    pointers.push(null());
+    pointers
 }
 
 /// Becomes `program`, which inherits the descriptors of these numbers. It comes back only when that failed.
-pub fn replace(program: &Program, kept: &[RawFd]) -> io::Error {
-    let arguments = pointers(&program.arguments);
-    let environment = pointers(&program.environment);
+pub fn replace(program: &Program, environment: &[impl AsRef<CStr>], kept: &[RawFd]) -> io::Error {
+    let arguments = pointers([], &program.arguments);
+    let environment = pointers([], environment);
     let set = |flags: libc::c_int| {
         for &number in kept {
             // SAFETY: F_SETFD takes an integer and touches no memory; it cannot fail for a number that is open.
