@@ -3,21 +3,22 @@
 use crate::envdir;
 use crate::state::record;
 use crate::sys::reason;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub struct Environment {
-    /// Inherited variables and the options that stand for variables.
-    base: Strings,
+    /// Inherited variables and the options that stand for variables, `NAME=value` each.
+    base: Vec<Cow<'static, CStr>>,
     envdir: Option<PathBuf>,
     /// What envdir said when it was read last.
-    overlay: Strings,
+    overlay: Overlay,
 }
 
-/// Each variable as the string `NAME=value` that execve wants: put together once, and not at every restart.
-type Strings = BTreeMap<OsString, CString>;
+/// Each variable's name, and the whole as execve wants it.
+type Overlay = BTreeMap<OsString, CString>;
 
 record! {
     "variable" Saved {
@@ -45,20 +46,20 @@ impl Environment {
     }
 
     pub fn new(
-        inherited: impl Iterator<Item = (OsString, OsString)>,
+        inherited: impl Iterator<Item = &'static CStr>,
         options: &[(&str, OsString)],
     ) -> Environment {
-        let mut base = Strings::new();
-        for (name, value) in inherited {
-            assign(&mut base, &name, &value);
-        }
-        for (name, value) in options {
-            assign(&mut base, OsStr::new(name), value);
-        }
+        let is_option = |string: &CStr| options.iter().any(|(name, _)| is_of(name, string));
+        // A caller may hand over anything, but what has no = is no variable.
+        let inherited = inherited.filter(|string| string.to_bytes().contains(&b'='));
+        let inherited = inherited.filter(|string| !is_option(string));
+        let options = options.iter().map(|(name, value)| string(name, value));
+        let mut base = Vec::with_capacity(inherited.size_hint().1.unwrap_or(0) + options.len());
+        base.extend(inherited.map(Cow::from).chain(options.map(Cow::from)));
         let mut environment = Environment {
             base,
             envdir: None,
-            overlay: Strings::new(),
+            overlay: Overlay::new(),
         };
         let envdir = environment.get("ENVDIR").filter(|dir| !dir.is_empty());
         environment.envdir = envdir.map(PathBuf::from);
@@ -91,30 +92,31 @@ impl Environment {
     }
 
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        let name = OsStr::new(name);
-        let string = self.overlay.get(name).or_else(|| self.base.get(name))?;
-        Some(value(name, string))
+        let overlay = self.overlay.get(OsStr::new(name)).map(CString::as_c_str);
+        let base = || {
+            let mut strings = self.base.iter().map(AsRef::as_ref);
+            strings.find(|string| is_of(name, string))
+        };
+        Some(value(name, overlay.or_else(base)?))
     }
 
     /// The whole, with `ours` on top. It borrows: a restart writes to none of the pages that the strings lie in, which
     /// the kernel would have to copy after every fork.
-    pub fn render<'a>(&'a self, ours: &[&'a CStr]) -> Vec<&'a CStr> {
-        let is_ours = |name: &OsStr| ours.iter().any(|string| is_of(name, string));
-        let base = self
-            .base
-            .iter()
-            .filter(|(name, _)| !self.overlay.contains_key(*name));
-        let theirs = base.chain(&self.overlay).filter(|(name, _)| !is_ours(name));
-        let most = self.base.len() + self.overlay.len() + ours.len();
-        let mut strings = Vec::with_capacity(most);
-        strings.extend(theirs.map(|(_, string)| string.as_c_str()));
-        strings.extend(ours);
-        strings
+    pub fn render<'a>(&'a self, ours: &'a [&'a CStr]) -> impl Iterator<Item = &'a CStr> {
+        let names: Vec<_> = ours.iter().map(|string| name(string)).collect();
+        let is_ours = move |string: &CStr| names.iter().any(|name| is_of(name, string));
+        let base = self.base.iter().map(AsRef::as_ref);
+        // Mostly there is none.
+        let covers = !self.overlay.is_empty();
+        let base = base.filter(move |string| !(covers && self.overlay.contains_key(name(string))));
+        let theirs = base.chain(self.overlay.values().map(CString::as_c_str));
+        let theirs = theirs.filter(move |string| !is_ours(string));
+        theirs.chain(ours.iter().copied())
     }
 }
 
-fn assign(strings: &mut Strings, name: &OsStr, value: &OsStr) {
-    strings.insert(name.to_os_string(), string(name, value));
+fn assign(overlay: &mut Overlay, name: &OsStr, value: &OsStr) {
+    overlay.insert(name.to_os_string(), string(name, value));
 }
 
 /// Neither can have a NUL in it: what we have inherited came as C strings, and envdir is refused one.
@@ -128,14 +130,20 @@ pub fn string(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> CString {
     CString::new(text).unwrap_or_default()
 }
 
-/// Whether a string is the variable of this name.
-fn is_of(name: &OsStr, string: &CStr) -> bool {
-    let value = string.to_bytes().strip_prefix(name.as_bytes());
-    value.is_some_and(|rest| rest.starts_with(b"="))
+/// What is before the first `=`.
+pub fn name(string: &CStr) -> &OsStr {
+    let bytes = string.to_bytes();
+    let end = bytes.iter().position(|&byte| byte == b'=');
+    OsStr::from_bytes(&bytes[..end.unwrap_or(bytes.len())])
 }
 
-fn value<'a>(name: &OsStr, string: &'a CStr) -> &'a OsStr {
-    OsStr::from_bytes(&string.to_bytes()[name.len() + 1..])
+fn is_of(name: impl AsRef<OsStr>, string: &CStr) -> bool {
+    let (name, string) = (name.as_ref().as_bytes(), string.to_bytes());
+    string.get(name.len()) == Some(&b'=') && string.starts_with(name)
+}
+
+fn value(name: impl AsRef<OsStr>, string: &CStr) -> &OsStr {
+    OsStr::from_bytes(&string.to_bytes()[name.as_ref().len() + 1..])
 }
 
 #[cfg(test)]
@@ -145,19 +153,13 @@ mod tests {
     #[test]
     fn envdir_covers_options_which_cover_what_was_inherited_and_ours_cover_all() {
         let pair = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
-        let inherited = [
-            ("A", "inherited"),
-            ("KILL_OLD_DELAY", "1"),
-            ("B", "b"),
-            ("P", "p"),
-        ]
-        .map(pair);
+        let inherited = [c"A=inherited", c"KILL_OLD_DELAY=1", c"B=b", c"P=p", c"C"];
         let mut environment =
             Environment::new(inherited.into_iter(), &[("KILL_OLD_DELAY", "2".into())]);
         for (name, value) in [("A", "envdir"), ("P", "envdir")].map(pair) {
             assign(&mut environment.overlay, &name, &value);
         }
-        let rendered = environment.render(&[c"P=ours"]);
+        let rendered: Vec<_> = environment.render(&[c"P=ours"]).collect();
         let expected = [c"B=b", c"KILL_OLD_DELAY=2", c"A=envdir", c"P=ours"];
         assert_eq!(rendered, expected);
         assert_eq!(environment.get("A"), Some(OsStr::new("envdir")));

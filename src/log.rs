@@ -379,7 +379,8 @@ impl LogCommand {
     }
 
     fn start(&mut self, now: Time, log: &mut Log) {
-        self.life = match process::spawn(&self.program, &self.environment) {
+        let environment = self.environment.iter().map(CString::as_c_str);
+        self.life = match process::spawn(&self.program, environment) {
             Ok(forked) => Life::Running(forked.pid),
             Err(error) => {
                 log.tell(&format!(
@@ -396,8 +397,7 @@ impl LogCommand {
 
 /// The environment of a log command, which it keeps for its next lives.
 fn whole(environment: &Environment) -> Vec<CString> {
-    let strings = environment.render(&[]);
-    strings.into_iter().map(CString::from).collect()
+    environment.render(&[]).map(CString::from).collect()
 }
 
 fn redirect_output(fd: BorrowedFd) -> io::Result<()> {

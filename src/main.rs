@@ -25,7 +25,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
 
 use crate::supervisor::Outcome;
-use std::ffi::OsString;
+use crate::sys::start::Invocation;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
@@ -69,16 +69,16 @@ const NOT_RUNNING: i32 = 3;
 
 sys::start::entry!(start);
 
-/// The program: its arguments, and the status that it ends with.
-fn start(words: io::Result<Vec<OsString>>) -> i32 {
-    let words = words.map_err(|error| {
+/// The program: what it was called with, and the status that it ends with.
+fn start(invocation: io::Result<Invocation>) -> i32 {
+    let invocation = invocation.map_err(|error| {
         let reason = sys::reason(&error);
         (
             FAILED,
             format!("cannot open the standard descriptors: {reason}"),
         )
     });
-    match words.and_then(obey) {
+    match invocation.and_then(obey) {
         Ok(status) => status,
         Err((status, message)) => {
             let line = format!("start_server: {}\n", log::one_line(&message));
@@ -89,7 +89,8 @@ fn start(words: io::Result<Vec<OsString>>) -> i32 {
     }
 }
 
-fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
+fn obey(invocation: Invocation) -> Result<i32, (i32, String)> {
+    let words = &invocation.words;
     let arguments = words.iter().skip(1).cloned();
     let failed = |message| (FAILED, message);
     let controlled = |failure| match failure {
@@ -126,7 +127,7 @@ fn obey(words: Vec<OsString>) -> Result<i32, (i32, String)> {
             let text = control::status(&pid_file, status_file.as_deref()).map_err(controlled)?;
             print(&text).map_err(failed)?;
         }
-        cli::Command::Run(options) => match run::run(*options, words).map_err(failed)? {
+        cli::Command::Run(options) => match run::run(*options, invocation).map_err(failed)? {
             Outcome::Told => {}
             // The log has told why.
             Outcome::GivenUp => return Ok(FAILED),

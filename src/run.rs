@@ -18,7 +18,7 @@
 use crate::activation;
 use crate::cli::{LogTarget, Options};
 use crate::daemon;
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::file;
 use crate::listen::{self, Listeners};
 use crate::log::{self, Log, LogCommand, Sink};
@@ -33,29 +33,31 @@ use crate::supervisor::{Action, Event, Outcome, Supervisor};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, Access, Forked};
 use crate::sys::signals::{Received, Signals};
+use crate::sys::start::Invocation;
 use crate::sys::{clock, fd, reason};
 use crate::upgrade::{self, Origin, Starting, State, Upgrader};
 use crate::worker::{Generation, Pid, WaitStatus};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
-/// Runs until TERM has ended every worker, or none could be started. `words` is the command line. The error is one
+/// Runs until TERM has ended every worker, or none could be started. The error is one
 /// line; nothing of ours is left behind.
-pub fn run(options: Options, words: Vec<OsString>) -> Result<Outcome, String> {
+pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> {
     let state = upgrade::inherited(|name| std::env::var_os(name))?;
     let manager = Manager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
     let activated = activation::is_for_us(&|name: &str| std::env::var_os(name));
     let spent = activated || options.listen_fds;
-    let inherited = std::env::vars_os().filter(|(name, _)| is_for_worker(name, spent));
+    let inherited = invocation.environment.iter().copied();
+    let inherited = inherited.filter(|string| is_for_worker(environment::name(string), spent));
     let environment = Environment::new(inherited, &options.variables);
     let channels = Channels::new(options.policy.readiness, |name| std::env::var_os(name));
     let mut daemon = match state {
-        None => Daemon::start(options, words, manager, environment, channels)?,
-        Some(state) => Daemon::resume(options, words, manager, environment, channels, &state)?,
+        None => Daemon::start(options, invocation, manager, environment, channels)?,
+        Some(state) => Daemon::resume(options, invocation, manager, environment, channels, &state)?,
     };
     let outcome = loop {
         if let Some(outcome) = daemon.finished {
@@ -104,7 +106,7 @@ impl Daemon {
     /// Binds and opens everything, and starts the first worker.
     fn start(
         options: Options,
-        words: Vec<OsString>,
+        invocation: Invocation,
         manager: Manager,
         mut environment: Environment,
         channels: Channels,
@@ -175,7 +177,7 @@ impl Daemon {
             complaints: Vec::new(),
             can_poll: true,
             finished: None,
-            upgrader: Upgrader::new(words, Upgrades::default()),
+            upgrader: Upgrader::new(invocation, Upgrades::default()),
             upgrading: false,
             status,
             listeners,
@@ -189,7 +191,7 @@ impl Daemon {
     /// Goes on where another program has left off, in this same process.
     fn resume(
         options: Options,
-        words: Vec<OsString>,
+        invocation: Invocation,
         mut manager: Manager,
         mut environment: Environment,
         channels: Channels,
@@ -255,7 +257,7 @@ impl Daemon {
             complaints: Vec::new(),
             can_poll: true,
             finished: None,
-            upgrader: Upgrader::new(words, upgrades),
+            upgrader: Upgrader::new(invocation, upgrades),
             upgrading: false,
             status: options.status_file.as_deref().map(StatusFile::new),
             listeners,

@@ -79,7 +79,7 @@ impl Launcher {
             .chain([&generation])
             .chain(offer.map(|offer| &offer.variable));
         let ours: Vec<&CStr> = ours.map(CString::as_c_str).collect();
-        let forked = process::spawn(program, &environment.render(&ours));
+        let forked = process::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
         let forked =
             forked.map_err(|error| format!("cannot fork a new worker: {}", reason(&error)))?;

@@ -9,12 +9,13 @@ use crate::state::{record, restore, save, Record};
 use crate::status::Upgrades;
 use crate::supervisor::{SavedWorker, Supervisor};
 use crate::sys::process::{self, Forked, Handover, Program};
+use crate::sys::start::Invocation;
 use crate::sys::{fd, reason};
 use crate::worker::{Pid, WaitStatus};
 use crate::{
     cli, environment, file, listen, log, manager, pidfile, policy::Time, ready, spawn, supervisor,
 };
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -191,8 +192,7 @@ const YES: &str = "understood by start_server ";
 
 /// The way of this process to its successor.
 pub struct Upgrader {
-    /// The command line, with our own name as its first word.
-    words: Vec<OsString>,
+    invocation: Invocation,
     pub upgrades: Upgrades,
     trial: Option<Trial>,
 }
@@ -205,9 +205,9 @@ struct Trial {
 }
 
 impl Upgrader {
-    pub fn new(words: Vec<OsString>, upgrades: Upgrades) -> Upgrader {
+    pub fn new(invocation: Invocation, upgrades: Upgrades) -> Upgrader {
         Upgrader {
-            words,
+            invocation,
             upgrades,
             trial: None,
         }
@@ -234,7 +234,7 @@ impl Upgrader {
                     number,
                 })
                 .collect();
-            let child = process::spawn(&program, &given_variables())?;
+            let child = process::spawn(&program, self.environment())?;
             Ok(Trial {
                 child,
                 answer,
@@ -297,12 +297,11 @@ impl Upgrader {
             Err(error) => return reason(&error),
         };
         let pipe = state_pipe.as_raw_fd();
-        let mut variables = given_variables();
-        let from = format!("{}:{pipe}", process::id());
-        variables.push(environment::string(VARIABLE, from));
+        let from = environment::string(VARIABLE, format!("{}:{pipe}", process::id()));
+        let environment = self.environment().chain([from.as_c_str()]);
         let mut kept = state.descriptors();
         kept.push(pipe);
-        reason(&process::replace(&self.program(), &variables, &kept))
+        reason(&process::replace(&self.program(), environment, &kept))
     }
 
     /// Our own command line, as it was given.
@@ -311,6 +310,7 @@ impl Upgrader {
         Program {
             candidates: spawn::candidates(self.name(), path.as_deref()),
             arguments: self
+                .invocation
                 .words
                 .iter()
                 .map(|word| spawn::c_string(word))
@@ -322,20 +322,19 @@ impl Upgrader {
         }
     }
 
+    /// Our own environment, as it was given.
+    fn environment(&self) -> impl Iterator<Item = &CStr> {
+        let given = self.invocation.environment.iter().copied();
+        given.filter(|string| environment::name(string) != VARIABLE)
+    }
+
     /// The name under which we were started.
     pub fn name(&self) -> &OsStr {
-        self.words
+        self.invocation
+            .words
             .first()
             .map_or(OsStr::new(""), OsString::as_os_str)
     }
-}
-
-/// Our own environment, as it was given.
-fn given_variables() -> Vec<CString> {
-    let given = std::env::vars_os().filter(|(name, _)| name != VARIABLE);
-    given
-        .map(|(name, value)| environment::string(name, value))
-        .collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// What one descriptor is waited for, and whether it happened.
+#[repr(transparent)]
 pub struct Interest {
     entry: libc::pollfd,
 }
@@ -61,23 +62,15 @@ pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Resul
             whole.saturating_add(rest.into()).min(i32::MAX as u64) as i32
         }
     };
-    let mut entries: Vec<libc::pollfd> = interests.iter().map(|interest| interest.entry).collect();
-    // SAFETY: entries is an array of that many pollfd, which outlives the call.
-    let polled = check(unsafe {
-        libc::poll(
-            entries.as_mut_ptr(),
-            entries.len() as libc::nfds_t,
-            milliseconds,
-        )
-    });
+    let entries: *mut libc::pollfd = interests.as_mut_ptr().cast();
+    // SAFETY: an Interest is a pollfd, of which this is an array of that length that outlives the call.
+    let polled =
+        check(unsafe { libc::poll(entries, interests.len() as libc::nfds_t, milliseconds) });
     match polled {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Woken::BySignal),
-        result => result?,
-    };
-    for (interest, entry) in interests.iter_mut().zip(entries) {
-        interest.entry = entry;
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Woken::BySignal),
+        Err(error) => Err(error),
+        Ok(_) => Ok(Woken::Otherwise),
     }
-    Ok(Woken::Otherwise)
 }
 
 /// What ended the sleep.

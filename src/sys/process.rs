@@ -13,6 +13,7 @@ use std::ffi::{CStr, CString};
 #[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
+use std::iter::once;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -34,6 +35,12 @@ pub struct Program {
     pub by_shell: bool,
     pub dir: Option<CString>,
     pub descriptors: Vec<Handover>,
+}
+
+impl Program {
+    fn arguments(&self) -> impl Iterator<Item = *const libc::c_char> + '_ {
+        self.arguments.iter().map(|argument| argument.as_ptr())
+    }
 }
 
 /// A descriptor that the child keeps. No `number` is the `fd` of another one, so that no order is wrong.
@@ -68,7 +75,10 @@ pub enum Step {
 }
 
 /// Forks a child that becomes `program`, or ends with status 255. `environment` is `NAME=value` each.
-pub fn spawn(program: &Program, environment: &[impl AsRef<CStr>]) -> io::Result<Forked> {
+pub fn spawn<'a>(
+    program: &Program,
+    environment: impl Iterator<Item = &'a CStr>,
+) -> io::Result<Forked> {
     let (report, writer) = fd::pipe()?;
     let writer = fd::move_off(writer, |number| {
         program
@@ -77,15 +87,17 @@ pub fn spawn(program: &Program, environment: &[impl AsRef<CStr>]) -> io::Result<
             .any(|given| given.number == number)
     })?;
     // A script without #! is run with all of these, anything else without the first.
-    let mut arguments = pointers([SHELL], &program.arguments);
-    let mut variables = pointers([], environment);
+    let mut arguments = array(once(SHELL.as_ptr()).chain(program.arguments()));
     // Digits, and the NUL behind them, are for the child to write.
     let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
-    let digits = listen_pid.as_mut_ptr().wrapping_add(b"LISTEN_PID=".len());
-    let is_listen_pid = |string: &_| program.listen_pid && AsRef::as_ref(string) == c"LISTEN_PID=";
-    if let Some(index) = environment.iter().position(is_listen_pid) {
-        variables[index] = listen_pid.as_mut_ptr().cast();
-    }
+    let with_digits = listen_pid.as_mut_ptr();
+    let variables =
+        array(environment.map(
+            |string| match program.listen_pid && string == c"LISTEN_PID=" {
+                true => with_digits.cast_const().cast(),
+                false => string.as_ptr(),
+            },
+        ));
     // A vfork would be quicker, but deaf for as long as the file system that holds the program or the folder does not
     // answer: a server of NFS that is gone must not take the worker along that still serves.
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
@@ -94,7 +106,7 @@ pub fn spawn(program: &Program, environment: &[impl AsRef<CStr>]) -> io::Result<
         return Ok(Forked { pid, report });
     }
     if program.listen_pid {
-        write_number(id(), digits);
+        write_number(id(), with_digits.wrapping_add(b"LISTEN_PID=".len()));
     }
     let failure = become_program(program, &mut arguments, &variables);
     let _ = fd::write(writer.as_fd(), &failure);
@@ -201,22 +213,23 @@ fn failure(step: Step, error: &io::Error) -> RawFailure {
     [step as u8, a, b, c, d]
 }
 
-/// The array of pointers, ended by a null pointer, that execve wants. It borrows from both.
-fn pointers<const N: usize>(
-    before: [&CStr; N],
-    strings: &[impl AsRef<CStr>],
-) -> Vec<*const libc::c_char> {
-    let mut pointers = Vec::with_capacity(N + strings.len() + 1);
-    pointers.extend(before.map(CStr::as_ptr));
-    pointers.extend(strings.iter().map(|string| string.as_ref().as_ptr()));
-    pointers.push(null());
-    pointers
+/// The array that execve wants: ended by a null pointer.
+fn array(strings: impl Iterator<Item = *const libc::c_char>) -> Vec<*const libc::c_char> {
+    let (least, most) = strings.size_hint();
+    let mut array = Vec::with_capacity(most.unwrap_or(least) + 1);
+    array.extend(strings);
+    array.push(null());
+    array
 }
 
 /// Becomes `program`, which inherits the descriptors of these numbers. It comes back only when that failed.
-pub fn replace(program: &Program, environment: &[impl AsRef<CStr>], kept: &[RawFd]) -> io::Error {
-    let arguments = pointers([], &program.arguments);
-    let environment = pointers([], environment);
+pub fn replace<'a>(
+    program: &Program,
+    environment: impl Iterator<Item = &'a CStr>,
+    kept: &[RawFd],
+) -> io::Error {
+    let arguments = array(program.arguments());
+    let environment = array(environment.map(CStr::as_ptr));
     let set = |flags: libc::c_int| {
         for &number in kept {
             // SAFETY: F_SETFD takes an integer and touches no memory; it cannot fail for a number that is open.

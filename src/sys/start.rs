@@ -11,7 +11,8 @@ use std::io;
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// Defines C's `main`, which prepares the process and returns what `$start` makes of the arguments.
+/// Defines C's `main`, which prepares the process and returns what `$start` makes of the invocation. Every system hands
+/// `main` the environment too.
 macro_rules! entry {
     ($start:path) => {
         #[allow(unsafe_code, reason = "the name is C's, and so are the arguments")]
@@ -20,22 +21,33 @@ macro_rules! entry {
         extern "C" fn main(
             count: libc::c_int,
             arguments: *const *const libc::c_char,
+            environment: *const *const libc::c_char,
         ) -> libc::c_int {
-            // SAFETY: C calls main with this many C strings, which live as long as the process.
-            $start(unsafe { $crate::sys::start::prepare(count, arguments) })
+            // SAFETY: C calls main with these, and nobody changes them as long as the process lives.
+            $start(unsafe { $crate::sys::start::prepare(count, arguments, environment) })
         }
     };
 }
 pub(crate) use entry;
 
-/// Prepares the process, and collects its arguments, the program's own name first.
+/// With what the program was called.
+pub struct Invocation {
+    /// Its own name first.
+    pub words: Vec<OsString>,
+    /// `NAME=value` each.
+    pub environment: Vec<&'static CStr>,
+}
+
+/// Prepares the process, and collects what it was called with.
 ///
 /// # Safety
-/// `arguments` points to `count` C strings that live as long as the process.
+/// `arguments` points to `count` C strings, `environment` to C strings and a null pointer behind them; all live as
+/// long as the process, unchanged.
 pub unsafe fn prepare(
     count: libc::c_int,
     arguments: *const *const libc::c_char,
-) -> io::Result<Vec<OsString>> {
+    environment: *const *const libc::c_char,
+) -> io::Result<Invocation> {
     for number in 0..3 {
         // SAFETY: F_GETFD touches no memory; a number that is not open is an error.
         if check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_err() {
@@ -45,14 +57,35 @@ pub unsafe fn prepare(
     // Who writes to a pipe without a reader is told by an error.
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    let words = (0..count as isize).map(|index| {
-        // SAFETY: the caller gives this many pointers.
-        let word = unsafe { *arguments.wrapping_offset(index) };
-        // SAFETY: the caller gives C strings.
-        let word = unsafe { CStr::from_ptr(word) };
-        OsStr::from_bytes(word.to_bytes()).to_os_string()
-    });
-    Ok(words.collect())
+    // Counted first: a vector that grew would leave holes in the memory for as long as the process lives.
+    let mut variables = 0;
+    // SAFETY: the caller gives an array that ends with a null pointer, behind which nothing is read.
+    while !unsafe { *environment.wrapping_add(variables) }.is_null() {
+        variables += 1;
+    }
+    // SAFETY: the caller gives that many C strings.
+    let words = unsafe { strings(arguments, count as usize) };
+    // SAFETY: so many were counted.
+    let environment = unsafe { strings(environment, variables) };
+    Ok(Invocation {
+        words: words
+            .iter()
+            .map(|word| OsStr::from_bytes(word.to_bytes()).to_os_string())
+            .collect(),
+        environment,
+    })
+}
+
+/// # Safety
+/// The array has `count` C strings that live as long as the process, unchanged.
+unsafe fn strings(array: *const *const libc::c_char, count: usize) -> Vec<&'static CStr> {
+    let string = |index| {
+        // SAFETY: the caller gives an array that is long enough.
+        let string = unsafe { *array.wrapping_add(index) };
+        // SAFETY: the caller gives C strings that live so long.
+        unsafe { CStr::from_ptr(string) }
+    };
+    (0..count).map(string).collect()
 }
 
 /// Opens something at the lowest free number, so that no socket or file of ours gets it and is taken for a
