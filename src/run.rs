@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `getpid`, `write`, `rt_sigreturn`, `read`; twice | HUP, and the old worker's death: the handler makes sure that it is not in a child, and wakes the loop |
 //! | `pipe2`, `close`, `read`, `close` | the new worker's report that its program runs, or why it does not |
-//! | `fork`, `execve` | the new worker; around the fork the C library blocks signals and tells the kernel of its thread: `rt_sigprocmask`, `set_tid_address` or `set_robust_list` |
+//! | `fork`, `execve` | the new worker; around the fork the C library blocks signals and tells the kernel of its thread: `rt_sigprocmask`; `gettid`, `set_tid_address` or `set_robust_list` |
 //! | `fcntl`, or `dup2`; once a socket | the new worker is to have it |
 //! | `kill`, twice | the old worker's signal, and CONT in case that it is stopped |
 //! | `wait4`, twice | the old worker's end, and that nobody else has died |
