@@ -3,7 +3,8 @@
 //! Rust's start-up prepares for threads and for telling a stack overflow from other faults: it reads
 //! /proc/self/maps, maps a second stack, and draws in a third of a megabyte of the C library that this program
 //! has no use for. What it does that matters is done here: no standard descriptor is closed, SIGPIPE is
-//! ignored, the arguments are collected (which not every C library tells std otherwise).
+//! ignored, the arguments are collected (which not every C library tells std otherwise), and the environment is left
+//! where it lies instead of copied.
 
 use super::{check, fd};
 use std::ffi::{CStr, OsStr, OsString};
