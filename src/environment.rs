@@ -153,15 +153,32 @@ mod tests {
     #[test]
     fn envdir_covers_options_which_cover_what_was_inherited_and_ours_cover_all() {
         let pair = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
-        let inherited = [c"A=inherited", c"KILL_OLD_DELAY=1", c"B=b", c"P=p", c"C"];
+        let inherited = [
+            c"A=inherited",
+            c"KILL_OLD_DELAY=1",
+            c"B=b",
+            c"P=p",
+            c"no variable",
+            // Given twice: getenv(3) finds the first.
+            c"B=again",
+            c"KILL_OLD_DELAY=3",
+        ];
         let mut environment =
             Environment::new(inherited.into_iter(), &[("KILL_OLD_DELAY", "2".into())]);
         for (name, value) in [("A", "envdir"), ("P", "envdir")].map(pair) {
             assign(&mut environment.overlay, &name, &value);
         }
         let rendered: Vec<_> = environment.render(&[c"P=ours"]).collect();
-        let expected = [c"B=b", c"KILL_OLD_DELAY=2", c"A=envdir", c"P=ours"];
+        let expected = [
+            c"B=b",
+            c"B=again",
+            c"KILL_OLD_DELAY=2",
+            c"A=envdir",
+            c"P=ours",
+        ];
         assert_eq!(rendered, expected);
-        assert_eq!(environment.get("A"), Some(OsStr::new("envdir")));
+        for (name, value) in [("A", "envdir"), ("B", "b"), ("KILL_OLD_DELAY", "2")] {
+            assert_eq!(environment.get(name), Some(OsStr::new(value)));
+        }
     }
 }
