@@ -34,7 +34,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(test)]
-mod nasty;
+mod fuzz;
 #[allow(unsafe_code, reason = "the only module that talks to the kernel")]
 mod sys {
     pub(crate) mod inherit;
@@ -349,7 +349,7 @@ mod tests {
             "é",
             "4",
         ];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             if let Some(entries) = parse(OsStr::new(text)) {
                 let render = |(name, number): &(OsString, RawFd)| {
                     format!("{}={number}", name.to_str().unwrap())

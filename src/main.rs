@@ -1,25 +1,22 @@
 //! start_server: binds listening sockets once, runs the real server under them, and replaces it without
 //! losing a connection.
 //!
-//! The files, in the order in which a restart passes through them:
+//! The rooms, from the top: each uses only those below it.
 //!
-//! | file | owns |
+//! | room | owns |
 //! |---|---|
+//! | `daemon` | the process at work: start-up, the loop, going on after an upgrade |
+//! | `control` | `--restart`, `--upgrade`, `--stop`, `--status`: the other side of the pid and status files |
+//! | `upgrade` | the trial of another executable, becoming it, and the state that it goes on with |
+//! | `sockets` | the listening sockets: bound, given by a service manager, handed to workers |
+//! | `worker` | what one worker is given, and how it says that it is ready |
+//! | `service_manager` | what the service manager is told |
+//! | `files` | pid file, status file, files that are ours to remove |
+//! | `log` | our lines, and where `--log-file` sends them |
 //! | `cli` | arguments to a `Command` |
-//! | `run` | the start-up order, and the loop: news to events, actions to system calls |
-//! | `control` | `--restart`, `--stop` and `--status`: the other side of the pid and status files |
-//! | `listen` | endpoints and paths to bound sockets |
-//! | `activation` | systemd's protocol for sockets, as received and as spoken to workers |
-//! | `log`, `pidfile`, `status`, `daemon`, `envdir` | a file format or a start-up step each |
-//! | `file` | opening what is regular, removing what is still ours |
-//! | `environment` | what was inherited, the options, envdir: in this order on top of each other |
-//! | `spawn` | what one worker is given |
-//! | `ready` | how a worker says that it is ready |
-//! | `manager` | what the service manager is told |
-//! | `upgrade`, `state` | what outlives the program when it replaces itself, and the text of that |
 //! | `supervisor` | the life of the workers: events to actions, without a single system call |
+//! | `saved` | the text in which state outlives the program |
 //! | `sys` | every call to the kernel, and all that is unsafe |
-//! | `endpoint`, `signal`, `worker`, `policy` | data |
 
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
@@ -29,27 +26,16 @@ use crate::sys::start::Invocation;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-mod activation;
 mod cli;
 mod control;
 mod daemon;
-mod endpoint;
-mod envdir;
-mod environment;
-mod file;
-mod listen;
-mod log;
-mod manager;
+mod files;
 #[cfg(test)]
-mod nasty;
-mod pidfile;
-mod policy;
-mod ready;
-mod run;
-mod signal;
-mod spawn;
-mod state;
-mod status;
+mod fuzz;
+mod log;
+mod saved;
+mod service_manager;
+mod sockets;
 mod supervisor;
 #[allow(unsafe_code, reason = "the only module that talks to the kernel")]
 mod sys;
@@ -127,7 +113,7 @@ fn obey(invocation: Invocation) -> Result<i32, (i32, String)> {
             let text = control::status(&pid_file, status_file.as_deref()).map_err(controlled)?;
             print(&text).map_err(failed)?;
         }
-        cli::Command::Run(options) => match run::run(*options, invocation).map_err(failed)? {
+        cli::Command::Run(options) => match daemon::run(*options, invocation).map_err(failed)? {
             Outcome::Told => {}
             // The log has told why.
             Outcome::GivenUp => return Ok(FAILED),

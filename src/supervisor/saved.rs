@@ -1,7 +1,7 @@
 //! The supervisor as records, so that it outlives the program that it runs in.
 
 use super::*;
-use crate::state::{ago, left, record};
+use crate::saved::{ago, left, record};
 
 record! {
     "supervisor" Saved {

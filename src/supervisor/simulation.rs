@@ -1,8 +1,8 @@
 //! The whole life, simulated: seeded histories of happenings, and what must hold in each of them.
 
 use super::*;
-use crate::nasty::Random;
-use crate::policy::Readiness;
+use crate::fuzz::Random;
+use crate::supervisor::policy::Readiness;
 use std::collections::BTreeMap;
 
 /// As many histories as `make check` runs; `HISTORIES` and `SEED` in the environment say otherwise.
@@ -246,12 +246,12 @@ impl World {
     fn upgrade(&mut self) {
         let (mut saved, mut workers) = self.supervisor.save(self.now);
         let mut text = String::new();
-        crate::state::save(&mut text, std::slice::from_mut(&mut saved));
-        crate::state::save(&mut text, &mut workers);
+        crate::saved::save(&mut text, std::slice::from_mut(&mut saved));
+        crate::saved::save(&mut text, &mut workers);
         self.history.push(text.clone());
-        let read = crate::state::restore::<Saved>(&text).unwrap();
+        let read = crate::saved::restore::<Saved>(&text).unwrap();
         self.check(
-            read == [saved.clone()] && crate::state::restore(&text).as_ref() == Ok(&workers),
+            read == [saved.clone()] && crate::saved::restore(&text).as_ref() == Ok(&workers),
             "what was written is what is read",
         );
         self.supervisor = Supervisor::restore(&saved, &workers, self.now).unwrap();

@@ -1,7 +1,7 @@
 //! The life of a worker, told as exact lists of actions.
 
 use super::*;
-use crate::policy::Readiness;
+use crate::supervisor::policy::Readiness;
 use Action::{Finish, Publish, Signal as Send, Spawn};
 
 /// A supervisor at a clock of seconds, driven as `run` drives it.

@@ -1,6 +1,6 @@
 //! What the superdaemon knows of its workers, and tells in the status file. Pure.
 
-use crate::policy::Time;
+use crate::supervisor::policy::Time;
 
 /// A process number.
 pub type Pid = i32;

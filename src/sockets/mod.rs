@@ -2,18 +2,20 @@
 //!
 //! Everything is looked at before anything is bound, so that a refusal leaves the system untouched.
 
-use crate::activation::{self, Given};
+pub mod activation;
+
+use crate::cli::endpoint::{Endpoint, Host, Transport};
 use crate::cli::Options;
-use crate::endpoint::{Endpoint, Host, Transport};
-use crate::environment::string;
-use crate::file::{self, OurFile};
-use crate::policy::Readiness;
-use crate::state::record;
+use crate::files::owned::{self, OurFile};
+use crate::saved::record;
+use crate::supervisor::policy::Readiness;
+use crate::supervisor::worker::Pid;
 use crate::sys::holders::{self, Holder};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
-use crate::worker::Pid;
+use crate::worker::environment::string;
+use activation::Given;
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -288,7 +290,7 @@ fn backlog(options: &Options) -> i32 {
 }
 
 impl Listeners {
-    pub fn save(&self) -> (Vec<Saved>, Vec<file::Saved>) {
+    pub fn save(&self) -> (Vec<Saved>, Vec<owned::Saved>) {
         let listeners = self.listeners.iter().map(|listener| Saved {
             name: listener.name.clone(),
             fd: listener.socket.as_raw_fd(),
@@ -301,7 +303,7 @@ impl Listeners {
 
     pub fn restore(
         saved: &[Saved],
-        files: &[file::Saved],
+        files: &[owned::Saved],
         listen_fds: bool,
     ) -> io::Result<Listeners> {
         let listeners = saved.iter().map(|saved| {

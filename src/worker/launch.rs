@@ -1,11 +1,11 @@
 //! What one worker is given: program, arguments, environment, working directory, descriptors.
 
-use crate::environment::{self, Environment};
-use crate::listen::Listeners;
-use crate::ready::{Channel, Channels};
+use crate::sockets::Listeners;
+use crate::supervisor::worker::Generation;
 use crate::sys::process::{self, Failure, Forked, Program, Step};
 use crate::sys::reason;
-use crate::worker::Generation;
+use crate::worker::environment::{self, Environment};
+use crate::worker::readiness::{Channel, Channels};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;

@@ -247,7 +247,7 @@ mod tests {
             "99999999999999999999",
         ];
         let mut accepted = 0;
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             if let Ok(endpoint) = Endpoint::parse(text) {
                 let again = Endpoint::parse(&endpoint.name).unwrap();
                 assert_eq!(again.name, endpoint.name, "{text:?}");

@@ -1,9 +1,9 @@
 //! The pid file: `PID\n`, locked for as long as start_server lives.
 
-use crate::file::{self, identity, open_regular, OurFile};
-use crate::state::record;
+use crate::files::owned::{self, identity, open_regular, OurFile};
+use crate::saved::record;
+use crate::supervisor::worker::Pid;
 use crate::sys::{self, fd, process};
-use crate::worker::Pid;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -28,13 +28,13 @@ record! {
 const ROLE: &str = "pid";
 
 impl PidFile {
-    pub fn save(&self) -> (Saved, Option<file::Saved>) {
+    pub fn save(&self) -> (Saved, Option<owned::Saved>) {
         let fd = self.file.as_raw_fd();
         (Saved { fd }, self.ours.as_ref().map(|file| file.save(ROLE)))
     }
 
     /// The lock has never been let go.
-    pub fn restore(path: &Path, saved: &Saved, files: &[file::Saved]) -> io::Result<PidFile> {
+    pub fn restore(path: &Path, saved: &Saved, files: &[owned::Saved]) -> io::Result<PidFile> {
         Ok(PidFile {
             path: path.to_path_buf(),
             ours: OurFile::restore(files, ROLE).pop(),
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_million_nasty_texts() {
         const WORDS: [&str; 10] = ["", "\n", "0", "7", "-", "+", " ", "2147483647", "\0", "é"];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             if let Some(pid) = parse(text.as_bytes()) {
                 assert!(pid > 0, "{text:?}");
                 assert_eq!(parse(format!("{pid}\n").as_bytes()), Some(pid), "{text:?}");

@@ -1,8 +1,8 @@
 //! The environment: what start_server inherited, its options on top of that, envdir on top of both.
 
-use crate::envdir;
-use crate::state::record;
+use crate::saved::record;
 use crate::sys::reason;
+use crate::worker::envdir;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};

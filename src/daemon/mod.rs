@@ -15,20 +15,19 @@
 //! | `write`, three times | lines for the log; each with a `poll` and two `setitimer` if it goes to a pipe or a terminal, whose reader must not hold us up |
 //! | `poll`, three times | the sleep in between |
 
-use crate::activation;
+pub mod background;
+
 use crate::cli::{LogTarget, Options};
-use crate::daemon;
-use crate::environment::{self, Environment};
-use crate::file;
-use crate::listen::{self, Listeners};
+use crate::files::owned;
+use crate::files::pid_file::{self, PidFile};
+use crate::files::status_file::{self, StatusFile, Upgrade, Upgrades};
 use crate::log::{self, Log, LogCommand, Sink};
-use crate::manager::Manager;
-use crate::pidfile::{self, PidFile};
-use crate::policy::{Policy, Time};
-use crate::ready::{self, Channel, Channels, Word};
-use crate::signal::Signal;
-use crate::spawn::{Launcher, Started};
-use crate::status::{self, StatusFile, Upgrade, Upgrades};
+use crate::service_manager::Manager;
+use crate::sockets::activation;
+use crate::sockets::{self, Listeners};
+use crate::supervisor::policy::{Policy, Time};
+use crate::supervisor::signal::Signal;
+use crate::supervisor::worker::{Generation, Pid, WaitStatus};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::{self, Access, Forked};
@@ -36,7 +35,9 @@ use crate::sys::signals::{Received, Signals};
 use crate::sys::start::Invocation;
 use crate::sys::{clock, fd, reason};
 use crate::upgrade::{self, Origin, Starting, State, Upgrader};
-use crate::worker::{Generation, Pid, WaitStatus};
+use crate::worker::environment::{self, Environment};
+use crate::worker::launch::{Launcher, Started};
+use crate::worker::readiness::{self, Channel, Channels, Word};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -122,11 +123,11 @@ impl Daemon {
         }
         let left_over = left_over_workers(&options);
         channels.check()?;
-        let mut listeners = listen::bind(&options, given, &left_over)?;
+        let mut listeners = sockets::bind(&options, given, &left_over)?;
         let sink = options.log.as_ref().map(Sink::open).transpose()?;
         let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
         let caller = if options.daemonize {
-            Some(daemon::detach()?)
+            Some(background::detach()?)
         } else {
             None
         };
@@ -643,7 +644,7 @@ fn is_for_worker(name: &OsStr, activated: bool) -> bool {
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
-        ready::DESCRIPTOR,
+        readiness::DESCRIPTOR,
         upgrade::VARIABLE,
     ]);
     let spent = activated && is_one_of(&activation::VARIABLES);
@@ -664,12 +665,12 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
         may_enter(dir).map_err(|error| refuse("dir", dir, &error))?;
     }
     if let Some(path) = &options.pid_file {
-        pidfile::refuse_if_held(path)?;
-        file::check_writable(path).map_err(|error| refuse("pid-file", path, &error))?;
+        pid_file::refuse_if_held(path)?;
+        owned::check_writable(path).map_err(|error| refuse("pid-file", path, &error))?;
     }
     match &options.log {
         Some(LogTarget::File(path)) => {
-            file::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
+            owned::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
         }
         Some(LogTarget::Command(_)) => process::find_shell()
             .map_err(|error| format!("--log-file=| needs a shell, /bin/sh: {}", reason(&error)))?,
@@ -684,7 +685,7 @@ fn left_over_workers(options: &Options) -> Vec<Pid> {
     if options.pid_file.is_none() {
         return Vec::new();
     }
-    let workers = options.status_file.as_deref().map(status::read);
+    let workers = options.status_file.as_deref().map(status_file::read);
     let seen = workers.and_then(Result::ok).unwrap_or_default();
     seen.workers.into_iter().map(|(_, pid)| pid).collect()
 }

@@ -2,9 +2,11 @@
 //!
 //! lexopt cannot be asked to read `-port`, `--PORT` or `--po`, so the words are taken apart here.
 
-use crate::endpoint::Endpoint;
-use crate::policy::{parse_whole, Policy, Readiness};
-use crate::signal::Signal;
+pub mod endpoint;
+
+use crate::supervisor::policy::{parse_whole, Policy, Readiness};
+use crate::supervisor::signal::Signal;
+use endpoint::Endpoint;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -782,7 +784,7 @@ mod tests {
             "status",
             "path-mode",
         ];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             if let Err(message) = read(&text.split(' ').collect::<Vec<_>>()) {
                 assert!(!message.is_empty(), "{text:?}");
             }

@@ -5,11 +5,11 @@
 //! waited for once a deploy.
 
 use crate::cli::Patience;
-use crate::pidfile::{Absent, Held};
-use crate::signal::Signal;
-use crate::status::{self, Seen, Upgrade};
+use crate::files::pid_file::{Absent, Held};
+use crate::files::status_file::{self, Seen, Upgrade};
+use crate::supervisor::signal::Signal;
+use crate::supervisor::worker::{Generation, Pid, Trouble};
 use crate::sys::{self, clock, poll, process};
-use crate::worker::{Generation, Pid, Trouble};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -166,7 +166,7 @@ pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Fai
     let Some(status_file) = status_file else {
         return Ok(text);
     };
-    let seen = match status::read(status_file) {
+    let seen = match status_file::read(status_file) {
         // There is none before the first worker stands.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             text += &format!("no worker stands: {}\n", unreadable(status_file, &error));
@@ -277,7 +277,7 @@ fn send(held: &Held, signal: Signal) -> Result<(), Failure> {
 }
 
 fn look(status_file: &Path) -> Result<Seen, String> {
-    status::read(status_file).map_err(|error| unreadable(status_file, &error))
+    status_file::read(status_file).map_err(|error| unreadable(status_file, &error))
 }
 
 fn unreadable(status_file: &Path, error: &io::Error) -> String {

@@ -3,12 +3,12 @@
 //! Our lines wait in a queue when nobody reads them: supervision goes on meanwhile.
 
 use crate::cli::LogTarget;
-use crate::environment::Environment;
-use crate::policy::Time;
-use crate::state::{left, record};
+use crate::saved::{left, record};
+use crate::supervisor::policy::Time;
+use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::sys::process::{self, Handover, Program};
 use crate::sys::{self, fd, poll};
-use crate::worker::{Pid, WaitStatus};
+use crate::worker::environment::Environment;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -5,16 +5,17 @@
 //! nothing else is there on every system. Before anything is given up the new program is tried: as a child it
 //! reads the state as it is, and answers whether it understands it.
 
-use crate::state::{record, restore, save, Record};
-use crate::status::Upgrades;
+use crate::files::status_file::Upgrades;
+use crate::files::{owned, pid_file};
+use crate::saved::{record, restore, save, Record};
+use crate::supervisor::worker::{Pid, WaitStatus};
+use crate::supervisor::{self, policy::Time};
 use crate::supervisor::{SavedWorker, Supervisor};
 use crate::sys::process::{self, Forked, Handover, Program};
 use crate::sys::start::Invocation;
 use crate::sys::{fd, reason};
-use crate::worker::{Pid, WaitStatus};
-use crate::{
-    cli, environment, file, listen, log, manager, pidfile, policy::Time, ready, spawn, supervisor,
-};
+use crate::worker::{environment, launch, readiness};
+use crate::{cli, log, service_manager, sockets};
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -44,14 +45,14 @@ pub struct State {
     pub supervisor: supervisor::Saved,
     pub workers: Vec<SavedWorker>,
     pub starting: Option<Starting>,
-    pub channels: Vec<ready::Saved>,
-    pub listeners: Vec<listen::Saved>,
-    pub files: Vec<file::Saved>,
-    pub pid_file: Option<pidfile::Saved>,
+    pub channels: Vec<readiness::Saved>,
+    pub listeners: Vec<sockets::Saved>,
+    pub files: Vec<owned::Saved>,
+    pub pid_file: Option<pid_file::Saved>,
     pub log: log::Saved,
     pub log_command: Option<log::SavedCommand>,
-    pub manager: manager::Saved,
-    pub messages: Vec<manager::SavedMessage>,
+    pub manager: service_manager::Saved,
+    pub messages: Vec<service_manager::SavedMessage>,
     pub variables: Vec<environment::Saved>,
 }
 
@@ -225,7 +226,7 @@ impl Upgrader {
             let mut program = self.program();
             program
                 .arguments
-                .insert(1, spawn::c_string(OsStr::new(TRIAL)));
+                .insert(1, launch::c_string(OsStr::new(TRIAL)));
             program.descriptors = [&input, &output]
                 .into_iter()
                 .zip(0..)
@@ -308,12 +309,12 @@ impl Upgrader {
     fn program(&self) -> Program {
         let path = std::env::var_os("PATH");
         Program {
-            candidates: spawn::candidates(self.name(), path.as_deref()),
+            candidates: launch::candidates(self.name(), path.as_deref()),
             arguments: self
                 .invocation
                 .words
                 .iter()
-                .map(|word| spawn::c_string(word))
+                .map(|word| launch::c_string(word))
                 .collect(),
             listen_pid: false,
             by_shell: false,
@@ -342,7 +343,7 @@ mod tests {
     use super::*;
 
     /// What each version that was released has written.
-    const EXAMPLES: [&str; 1] = [include_str!("../tests/upgrade/state-1")];
+    const EXAMPLES: [&str; 1] = [include_str!("../../tests/upgrade/state-1")];
 
     #[test]
     fn the_states_of_every_version_that_counts_are_read() {

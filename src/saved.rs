@@ -4,7 +4,7 @@
 //! anything else are written `%XX`, and `-` is the value of what is not there. A time is what has gone by or what is
 //! left, in microseconds, never a moment: the next program may count from another one.
 
-use crate::policy::Time;
+use crate::supervisor::policy::Time;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
@@ -25,10 +25,10 @@ macro_rules! record {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name { $($(#[$what])* pub $field: $type,)* }
 
-        impl $crate::state::Record for $name {
+        impl $crate::saved::Record for $name {
             const KIND: &'static str = $kind;
 
-            fn fields(&mut self) -> Vec<$crate::state::Field<'_>> {
+            fn fields(&mut self) -> Vec<$crate::saved::Field<'_>> {
                 vec![$((stringify!($field), &mut self.$field)),*]
             }
         }
@@ -234,7 +234,7 @@ mod tests {
             "thing", " ", "=", "number", "name", "time", "on", "-", "%", "%4", "1", "true", "\n",
             "é",
         ];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             let whole = format!("thing number=1 name={text} time=- on=true");
             for text in [text, whole.as_str()] {
                 let Ok(mut things) = restore::<Thing>(text) else {

@@ -1,9 +1,9 @@
 //! The service manager that runs us, if it listens to sd_notify(3): it is told that we serve, reload, stop.
 
-use crate::policy::Time;
-use crate::state::record;
+use crate::saved::record;
+use crate::supervisor::policy::Time;
+use crate::supervisor::worker::Status;
 use crate::sys::socket::Datagrams;
-use crate::worker::Status;
 use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! An envdir, as in daemontools: a folder of files, each a variable's name with its value inside.
 
-use crate::{file, sys};
+use crate::files::owned;
+use crate::sys;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -43,7 +44,7 @@ pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> io::Result<Variable
 }
 
 fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match file::open_regular(path, OpenOptions::new().read(true)) {
+    match owned::open_regular(path, OpenOptions::new().read(true)) {
         Ok(file) => parse(BufReader::new(file)),
         Err(error) if is_absent(&error) || path.is_dir() => Ok(None),
         Err(error) => Err(error),
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn a_million_nasty_files() {
         const WORDS: [&str; 8] = ["", "\n", "\r", " ", "\0", "value", "=", "é"];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             let line = parse(text.as_bytes()).unwrap();
             assert_eq!(line.is_none(), text.is_empty());
             let line = line.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! systemd's socket activation, as sd_listen_fds(3) has it: sockets that a service manager made for us, and
 //! the same protocol spoken to workers that know it.
 
-use crate::endpoint::{Endpoint, Host, Transport};
+use crate::cli::endpoint::{Endpoint, Host, Transport};
 use crate::sys::process;
 use crate::sys::socket::{self, Address};
 use crate::sys::{fd, reason};

@@ -4,12 +4,12 @@
 //! as its worker lives: what puma, say, has to tell later is read and thrown away, since a full or missing
 //! socket would be an error to it.
 
-use crate::environment;
-use crate::policy::Readiness;
-use crate::state::record;
+use crate::saved::record;
+use crate::supervisor::policy::Readiness;
+use crate::supervisor::worker::Pid;
 use crate::sys::process::Handover;
 use crate::sys::{fd, file, socket};
-use crate::worker::Pid;
+use crate::worker::environment;
 use std::collections::hash_map::RandomState;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -300,7 +300,7 @@ mod tests {
             "\r",
             "18446744073709551615",
         ];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             for word in parse(text.as_bytes()) {
                 let line = match &word {
                     Word::Ready => "READY=1".to_string(),

@@ -4,10 +4,14 @@
 //! any other event, tells every death before anything else of the same turn, and ends each turn with
 //! `Tick`: a deadline that has passed must not outrun the news that its worker is dead.
 
-use crate::policy::{Policy, Time};
-use crate::signal::Signal;
-use crate::worker::{Generation, Part, Pid, Status, Told, Trouble, WaitStatus, Worker};
+pub mod policy;
+pub mod signal;
+pub mod worker;
+
+use policy::{Policy, Time};
+use signal::Signal;
 use std::time::Duration;
+use worker::{Generation, Part, Pid, Status, Told, Trouble, WaitStatus, Worker};
 
 /// The kernel's news, as far as it concerns workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The timings and signals that steer the supervisor, and how they follow from options and environment. Pure.
 
-use crate::signal::Signal;
+use crate::supervisor::signal::Signal;
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -246,7 +246,7 @@ mod tests {
             "é",
             "0x",
         ];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             if let Ok(number) = parse_whole(text) {
                 assert_eq!(parse_whole(&number.to_string()), Ok(number), "{text:?}");
             }

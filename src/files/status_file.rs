@@ -1,10 +1,10 @@
 //! The status file: a line `GENERATION:PID` for each worker that passed its check.
 
-use crate::file::{self, open_regular, OurFile};
+use crate::files::owned::{self, open_regular, OurFile};
 use crate::log::Log;
-use crate::policy::Time;
+use crate::supervisor::policy::Time;
+use crate::supervisor::worker::{Generation, Pid, Status, Trouble};
 use crate::sys::{fd, process, reason};
-use crate::worker::{Generation, Pid, Status, Trouble};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -50,11 +50,11 @@ impl StatusFile {
         }
     }
 
-    pub fn save(&self) -> Option<file::Saved> {
+    pub fn save(&self) -> Option<owned::Saved> {
         self.published.as_ref().map(|file| file.save(ROLE))
     }
 
-    pub fn restore(&mut self, files: &[file::Saved]) {
+    pub fn restore(&mut self, files: &[owned::Saved]) {
         self.published = OurFile::restore(files, ROLE).pop();
     }
 
@@ -271,7 +271,7 @@ fn parse_upgrade(text: &str) -> Option<Upgrade> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::{Part, Told, Worker};
+    use crate::supervisor::worker::{Part, Told, Worker};
 
     fn status(seen: &Seen) -> Status {
         let worker = |&(generation, pid): &(Generation, Pid)| Worker {
@@ -371,7 +371,7 @@ mod tests {
             "\0",
             "é",
         ];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             let seen = parse(text);
             assert_eq!(
                 parse(&render(&status(&seen), &seen.upgrades)),

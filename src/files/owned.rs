@@ -1,6 +1,6 @@
 //! Files as they are found: opened only where they are regular, removed only where they are ours.
 
-use crate::state::record;
+use crate::saved::record;
 use crate::sys::process::{self, Access};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};

@@ -148,7 +148,7 @@ mod tests {
             "é",
             "99999999999",
         ];
-        crate::nasty::million(&WORDS, |text| {
+        crate::fuzz::million(&WORDS, |text| {
             if let Some(signal) = Signal::parse(text) {
                 assert_eq!(Signal::parse(&signal.to_string()), Some(signal), "{text:?}");
             }
