@@ -1,7 +1,7 @@
 //! Generated inputs for the tests of parsers: words of a vocabulary in every mixture, seeded.
 
 /// Calls `check` with a million texts of up to eight words each.
-pub(crate) fn million(vocabulary: &[&str], mut check: impl FnMut(&str)) {
+pub(crate) fn random_texts(vocabulary: &[&str], mut check: impl FnMut(&str)) {
     let mut random = Random::new(vocabulary.len() as u64);
     let mut text = String::new();
     for _ in 0..1_000_000 {

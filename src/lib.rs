@@ -56,7 +56,7 @@ pub struct Listener {
     socket: OwnedFd,
 }
 
-/// Why there is no such socket, or no generation.
+/// StartReason there is no such socket, or no generation.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -93,7 +93,7 @@ pub fn listeners() -> Result<Listeners, Error> {
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Err(Error::Taken);
     }
-    let take = |(name, number): (OsString, RawFd)| match sys::inherit::take(number) {
+    let take = |(name, number): (OsString, RawFd)| match sys::inherit::adopt_fd(number) {
         Ok(socket) => Ok(Listener { name, socket }),
         Err(error) => Err(Error::Unusable(name, error)),
     };
@@ -132,7 +132,7 @@ pub fn ready() -> Result<bool, Error> {
     if let Some(value) = descriptor {
         let number = value.to_str().and_then(|text| text.parse().ok());
         let number: RawFd = number.ok_or(Error::Malformed(READY_FD, value))?;
-        let pipe = sys::inherit::take(number).map_err(Error::NotTold)?;
+        let pipe = sys::inherit::adopt_fd(number).map_err(Error::NotTold)?;
         File::from(pipe).write_all(b"\n").map_err(Error::NotTold)?;
     }
     if let Some(address) = socket {
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nasty_values() {
+    fn a_million_random_values() {
         const WORDS: [&str; 12] = [
             "",
             "=",
@@ -349,7 +349,7 @@ mod tests {
             "é",
             "4",
         ];
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             if let Some(entries) = parse(OsStr::new(text)) {
                 let render = |(name, number): &(OsString, RawFd)| {
                     format!("{}={number}", name.to_str().unwrap())

@@ -29,6 +29,7 @@ use std::os::fd::AsFd;
 mod cli;
 mod control;
 mod daemon;
+mod error;
 mod files;
 #[cfg(test)]
 mod fuzz;
@@ -64,7 +65,7 @@ fn start(invocation: io::Result<Invocation>) -> i32 {
             format!("cannot open the standard descriptors: {reason}"),
         )
     });
-    match invocation.and_then(obey) {
+    match invocation.and_then(dispatch) {
         Ok(status) => status,
         Err((status, message)) => {
             let line = format!("start_server: {}\n", log::one_line(&message));
@@ -75,15 +76,15 @@ fn start(invocation: io::Result<Invocation>) -> i32 {
     }
 }
 
-fn obey(invocation: Invocation) -> Result<i32, (i32, String)> {
+fn dispatch(invocation: Invocation) -> Result<i32, (i32, String)> {
     let words = &invocation.words;
     let arguments = words.iter().skip(1).cloned();
     let failed = |message| (FAILED, message);
     let controlled = |failure| match failure {
-        control::Failure::Refused(message) => (FAILED, message),
-        control::Failure::TimedOut(message) => (TIMED_OUT, message),
-        control::Failure::GivenUp(message) => (GIVEN_UP, message),
-        control::Failure::NotRunning(message) => (NOT_RUNNING, message),
+        control::ControlError::Refused(message) => (FAILED, message),
+        control::ControlError::TimedOut(message) => (TIMED_OUT, message),
+        control::ControlError::GivenUp(message) => (GIVEN_UP, message),
+        control::ControlError::NotRunning(message) => (NOT_RUNNING, message),
     };
     if words.get(1).is_some_and(|word| word == upgrade::TRIAL) {
         let answer = upgrade::answer(arguments.skip(1));
@@ -114,7 +115,7 @@ fn obey(invocation: Invocation) -> Result<i32, (i32, String)> {
             print(&text).map_err(failed)?;
         }
         cli::Command::Run(options) => match daemon::run(*options, invocation).map_err(failed)? {
-            Outcome::Told => {}
+            Outcome::Stopped => {}
             // The log has told why.
             Outcome::GivenUp => return Ok(FAILED),
         },

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 /// What it was told last, and how to tell it more.
-pub struct Manager {
+pub struct ServiceManager {
     socket: Option<Datagrams>,
     state: State,
     status: String,
@@ -44,11 +44,11 @@ record! {
 const RETRY: Duration = Duration::from_millis(100);
 
 /// What a manager that never reads can leave in the queue.
-const ROOM: usize = 64;
+const CAPACITY: usize = 64;
 
-impl Manager {
+impl ServiceManager {
     /// `address` is the value of `NOTIFY_SOCKET`. The error is one line.
-    pub fn new(address: Option<&OsStr>) -> Result<Manager, String> {
+    pub fn new(address: Option<&OsStr>) -> Result<ServiceManager, String> {
         let address = address.filter(|address| !address.is_empty());
         let open = |address: &OsStr| {
             Datagrams::to(address).map_err(|error| {
@@ -56,7 +56,7 @@ impl Manager {
                 format!("NOTIFY_SOCKET={}: {reason}", address.to_string_lossy())
             })
         };
-        Ok(Manager {
+        Ok(ServiceManager {
             socket: address.map(open).transpose()?,
             state: State::Starting,
             status: String::new(),
@@ -100,33 +100,33 @@ impl Manager {
         if matches!(self.state, State::Ready | State::Reloading) {
             self.state = State::Reloading;
             let (seconds, rest) = (now.as_secs(), now.subsec_micros());
-            self.tell(format!("RELOADING=1\nMONOTONIC_USEC={seconds}{rest:06}"));
+            self.notify(format!("RELOADING=1\nMONOTONIC_USEC={seconds}{rest:06}"));
         }
     }
 
     /// A worker stands and nothing is in progress.
-    pub fn standing(&mut self) {
+    pub fn up(&mut self) {
         if matches!(self.state, State::Starting | State::Reloading) {
             self.state = State::Ready;
-            self.tell("READY=1".to_string());
+            self.notify("READY=1".to_string());
         }
     }
 
     pub fn stopping(&mut self) {
         if self.state != State::Stopping {
             self.state = State::Stopping;
-            self.tell("STOPPING=1".to_string());
+            self.notify("STOPPING=1".to_string());
         }
     }
 
     /// The workers are these now.
-    pub fn workers(&mut self, status: &Status) {
+    pub fn publish(&mut self, status: &Status) {
         if self.socket.is_none() {
             return;
         }
         let line = describe(status);
         if line != self.status {
-            self.tell(format!("STATUS={line}"));
+            self.notify(format!("STATUS={line}"));
             self.status = line;
         }
     }
@@ -154,8 +154,8 @@ impl Manager {
         }
     }
 
-    fn tell(&mut self, message: String) {
-        if self.queue.len() == ROOM {
+    fn notify(&mut self, message: String) {
+        if self.queue.len() == CAPACITY {
             // How it is now counts more than how it was.
             self.queue.remove(0);
         }
@@ -178,14 +178,14 @@ fn describe(status: &Status) -> String {
             "generation {} (pid {}) serves",
             worker.generation, worker.pid
         ),
-        None => "no worker stands".to_string(),
+        None => "no worker is up yet".to_string(),
     };
     let old: Vec<String> = workers.map(|worker| worker.pid.to_string()).collect();
     if !old.is_empty() {
         line += &format!(", old workers: {}", old.join(","));
     }
-    if let Some(trouble) = status.trouble {
-        line += &format!(", generation {} failed to start", trouble.failed);
+    if let Some(start_failure) = status.start_failure {
+        line += &format!(", generation {} failed to start", start_failure.failed);
     }
     line
 }

@@ -466,7 +466,7 @@ fn a_fifo_in_envdir_is_passed_over_with_a_message() {
     let setup = by_envdir("serve", []);
     kernel::make_fifo(&setup.scratch.path("envdir/FIFO"));
     let mut server = setup.start();
-    server.says("start_server: passing over envdir/FIFO: not a regular file\n");
+    server.says("start_server: ignoring envdir/FIFO: not a regular file\n");
     server.standing(&[1]);
     server.hup();
     server.standing(&[2]);

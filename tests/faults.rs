@@ -77,7 +77,7 @@ mod exec {
         (server, program)
     }
 
-    /// Several attempts at a restart fail, each with this `reason`; the old worker serves on.
+    /// Several attempts at a restart fail, each with this `reason`; the old worker is still serving.
     fn fails(server: &Server, reason: &str) {
         let old = server.worker(1);
         server.hup();
@@ -434,7 +434,7 @@ mod exec {
         assert_eq!(value(server.status()[0].0), Some("after".into()));
         server.stop();
         let passed_over =
-            "start_server: passing over envdir: Too many open files; what it said before holds\n";
+            "start_server: ignoring envdir: Too many open files; keeping the values read before\n";
         assert_eq!(server.count(passed_over), 1, "{}", server.log());
         assert_eq!(server.count("cannot write the status file"), 0);
         assert!(!server.scratch.path("socket").exists());
@@ -500,7 +500,7 @@ mod readers {
             .filter_map(|line| line.strip_suffix(" lines could not be written"))
             .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
             .sum();
-        let told = text.matches("passing over envdir/=").count();
+        let told = text.matches("ignoring envdir/=").count();
         assert!(
             told < ODD_FILES && told + lost >= ODD_FILES,
             "{told} {lost}"

@@ -70,7 +70,7 @@ mod giving_up {
             let last = failures + 1;
             server.shows(&format!("1 failed:{last} given-up:{last}"));
             server.says(&format!(
-                "start_server: giving up the restart after {failures} failed starts, generation 1 serves on\n"
+                "start_server: giving up the restart after {failures} failed starts, generation 1 is still serving\n"
             ));
             server.idle();
             assert_eq!(server.started().len() as u64, last);
@@ -348,7 +348,7 @@ generation 3 (pid {pid}) is up
             let ended = restart(&server, []).finish();
             assert_eq!(ended.status.code(), Some(3), "{}", ended.said);
             let expected = format!(
-                "start_server: generation {failed} failed to start, the restart was given up, generation 1 serves on\n"
+                "start_server: generation {failed} failed to start, the restart was given up, generation 1 is still serving\n"
             );
             assert_eq!(ended.said, expected);
             assert_eq!(
@@ -469,7 +469,7 @@ generation 3 (pid {pid}) is up
         for command in &mut commands {
             assert_eq!(command.end().code(), Some(3), "{}", command.log());
             let said =
-                "generation 3 failed to start, the restart was given up, generation 1 serves on\n";
+                "generation 3 failed to start, the restart was given up, generation 1 is still serving\n";
             assert!(command.log().ends_with(said), "{}", command.log());
         }
         server.shows("1 failed:3 given-up:3");
@@ -556,7 +556,7 @@ worker {second}: generation 2, current, up
         let ended = ask_for_status(&server, ["--pid-file=pid", "--status-file=status"]);
         assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
         let second = ended.printed.lines().nth(1);
-        let expected = "no worker stands: --status-file=status: No such file or directory";
+        let expected = "no worker is up yet: --status-file=status: No such file or directory";
         assert_eq!(second, Some(expected), "{}", ended.printed);
         server.stop();
     }

@@ -316,7 +316,7 @@ fn stop_and_restart_signal_nobody_whose_number_is_in_a_file_that_he_does_not_hol
         ] {
             let (code, said) = run_beside(&server.scratch, arguments);
             let expected = format!(
-                "start_server: --pid-file=other: process {pid} does not hold it: start_server is not running\n"
+                "start_server: --pid-file=other: start_server is not running: process {pid} does not hold the lock\n"
             );
             assert_eq!((code, said), (Some(1), expected));
         }

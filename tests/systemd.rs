@@ -1043,27 +1043,27 @@ fn descriptors_that_break_the_row_are_refused_with_the_reason() {
     let table: [(&[&str], &str); 6] = [
         (
             &["--port=127.0.0.1:0=7"],
-            "--port=127.0.0.1:0=7: --listen-fds hands it over as descriptor 3",
+            "--port=127.0.0.1:0=7: --listen-fds passes it as descriptor 3",
         ),
         (
             &["--port=127.0.0.1:0=0"],
-            "--port=127.0.0.1:0=0: --listen-fds hands it over as descriptor 3",
+            "--port=127.0.0.1:0=0: --listen-fds passes it as descriptor 3",
         ),
         (
             &["--port=127.0.0.1:0", "--port=[::1]:0=3"],
-            "--port=[::1]:0=3: --listen-fds hands it over as descriptor 4",
+            "--port=[::1]:0=3: --listen-fds passes it as descriptor 4",
         ),
         (
             &["--port=127.0.0.1:0=4", "--port=127.0.0.1:0=3"],
-            "--port=127.0.0.1:0=4: --listen-fds hands it over as descriptor 3",
+            "--port=127.0.0.1:0=4: --listen-fds passes it as descriptor 3",
         ),
         (
             &["--port=127.0.0.1:0", "--ready=fd=3"],
-            "--ready=fd=3: --listen-fds hands over a socket there",
+            "--ready=fd=3: --listen-fds puts a socket there",
         ),
         (
             &["--port=127.0.0.1:0", "--path=sock", "--ready=fd=4"],
-            "--ready=fd=4: --listen-fds hands over a socket there",
+            "--ready=fd=4: --listen-fds puts a socket there",
         ),
     ];
     for (options, line) in table {
@@ -1104,7 +1104,7 @@ fn sockets_that_were_taken_over_are_described_too() {
     }
     // What nobody asked for has its place in the row as well.
     let ended = activated(&[&other], ["--listen-fds", "--ready=fd=3", "true"]).finish();
-    let line = "start_server: --ready=fd=3: --listen-fds hands over a socket there\n";
+    let line = "start_server: --ready=fd=3: --listen-fds puts a socket there\n";
     assert_eq!(ended.said, line);
 }
 

@@ -221,7 +221,7 @@ fn a_program_that_cannot_take_over_changes_nothing() {
         attempts += 1;
         let (status, said) = run_beside(&server.scratch, &UPGRADE);
         assert_eq!(status, Some(3), "{name}: {said}");
-        assert!(said.contains("goes on as before"), "{name}: {said}");
+        assert!(said.contains("keeps its current version"), "{name}: {said}");
         let log = server.log();
         let line = log
             .lines()
@@ -271,7 +271,7 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
     server.signal(libc::SIGUSR2);
     server.eventually("another trial", || (tried() == 2).then_some(()));
     server.restart(3);
-    server.says("cannot upgrade, going on as before: no answer within 10 seconds\n");
+    server.says("cannot upgrade, keeping the current version: no answer within 10 seconds\n");
     server.idle();
     assert_eq!(server.count("cannot upgrade"), 1);
     for pid in server.scratch.read("tried").lines() {
@@ -295,7 +295,7 @@ fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
     place.put(format!("#!/bin/sh\nrm \"$0\"\nexec {real} \"$@\""));
     let (status, said) = run_beside(&server.scratch, &UPGRADE);
     assert_eq!(status, Some(3), "{said}");
-    server.says("cannot upgrade, going on as before: No such file or directory\n");
+    server.says("cannot upgrade, keeping the current version: No such file or directory\n");
     server.restart(2);
     let second = server.worker(2);
     // What was to be kept is not left open for workers.
@@ -365,7 +365,7 @@ mod in_progress {
         );
         upgrade(&server);
         server.says("is not ready within --start-timeout, killing it\n");
-        server.says("giving up the restart after 1 failed starts, generation 1 serves on\n");
+        server.says("giving up the restart after 1 failed starts, generation 1 is still serving\n");
         upgrade(&server);
         assert!(
             server

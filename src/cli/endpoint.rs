@@ -40,11 +40,11 @@ impl Endpoint {
             Some(bracketed) => {
                 let (host, rest) = bracketed
                     .split_once(']')
-                    .ok_or("there is no ] behind the [")?;
+                    .ok_or("there is no ] after the [")?;
                 let port = rest
                     .trim_start()
                     .strip_prefix(':')
-                    .ok_or("behind the ] there must be a colon and a port")?;
+                    .ok_or("after the ] there must be a colon and a port")?;
                 (Some(host.trim()), port.trim_start())
             }
             None => match address.rsplit_once(':') {
@@ -86,7 +86,7 @@ impl Endpoint {
 
 fn parse_descriptor(digits: &str) -> Result<i32, &'static str> {
     if !is_number(digits) {
-        return Err("behind the = there must be a descriptor number");
+        return Err("after the = there must be a descriptor number");
     }
     match digits.parse() {
         Ok(1 | 2) => Err("descriptors 1 and 2 are the worker's standard output and standard error"),
@@ -200,9 +200,9 @@ mod tests {
             ("65536", "above 65535"),
             ("70000", "above 65535"),
             ("99999999999999999999", "above 65535"),
-            ("[::1]", "behind the ]"),
-            ("[::1]x:80", "behind the ]"),
-            ("[::1]80", "behind the ]"),
+            ("[::1]", "after the ]"),
+            ("[::1]x:80", "after the ]"),
+            ("[::1]80", "after the ]"),
             ("[::1:80", "no ]"),
             ("::1]:80", "not an IPv6"),
             ("::g:80", "not an IPv6"),
@@ -227,7 +227,7 @@ mod tests {
 
     /// What is accepted has a name that is accepted too, and stays.
     #[test]
-    fn a_million_nasty_values() {
+    fn a_million_random_values() {
         const WORDS: [&str; 16] = [
             "",
             " ",
@@ -247,7 +247,7 @@ mod tests {
             "99999999999999999999",
         ];
         let mut accepted = 0;
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             if let Ok(endpoint) = Endpoint::parse(text) {
                 let again = Endpoint::parse(&endpoint.name).unwrap();
                 assert_eq!(again.name, endpoint.name, "{text:?}");

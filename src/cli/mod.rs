@@ -21,16 +21,16 @@ pub enum Command {
     Restart {
         pid_file: PathBuf,
         status_file: PathBuf,
-        patience: Patience,
+        patience: Timeout,
     },
     Upgrade {
         pid_file: PathBuf,
         status_file: PathBuf,
-        patience: Patience,
+        patience: Timeout,
     },
     Stop {
         pid_file: PathBuf,
-        patience: Patience,
+        patience: Timeout,
     },
     Status {
         pid_file: PathBuf,
@@ -40,7 +40,7 @@ pub enum Command {
 }
 
 /// How long `--restart`, `--upgrade` and `--stop` wait: `None` is for ever.
-pub type Patience = Option<Duration>;
+pub type Timeout = Option<Duration>;
 
 /// What the superdaemon is to do.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub enum LogTarget {
 }
 
 /// The names Perl's start_server has. Any unique prefix of one of these is it.
-const PERLS: &[(&str, Takes)] = &[
+const PERL_OPTIONS: &[(&str, Takes)] = &[
     ("port", Takes::Text),
     ("path", Takes::Text),
     ("dir", Takes::Text),
@@ -98,7 +98,7 @@ const PERLS: &[(&str, Takes)] = &[
 ];
 
 /// The names only we have: to be given in full, so that no abbreviation in an old script changes its meaning.
-const OURS: &[(&str, Takes)] = &[
+const EXTENSIONS: &[(&str, Takes)] = &[
     ("ready", Takes::Text),
     ("start-timeout", Takes::Number),
     ("max-start-failures", Takes::Number),
@@ -205,7 +205,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         });
     }
     if given.has("timeout") {
-        return Err("--timeout goes with --restart, --upgrade or --stop".to_string());
+        return Err("--timeout works only with --restart, --upgrade or --stop".to_string());
     }
     if program.is_empty() {
         return Err("server program not specified".to_string());
@@ -218,8 +218,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
     let interval = given.number("interval")?.unwrap_or(1);
     let readiness = given.readiness()?;
     let start_timeout = given.number("start-timeout")?;
-    if start_timeout.is_some() && !readiness.is_told() {
-        return Err("--start-timeout goes with --ready=notify or --ready=fd=N".to_string());
+    if start_timeout.is_some() && !readiness.is_announced() {
+        return Err("--start-timeout works only with --ready=notify or --ready=fd=N".to_string());
     }
     let start_timeout = start_timeout.unwrap_or(START_TIMEOUT);
     Ok(Command::Run(Box::new(Options {
@@ -290,7 +290,7 @@ fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<O
             (Takes::Nothing, None) => OsString::new(),
             (Takes::Nothing, Some(value)) => {
                 return Err(format!(
-                    "--{name}={} has a value, but takes none",
+                    "--{name}={} takes no value",
                     value.to_string_lossy()
                 ))
             }
@@ -311,10 +311,14 @@ fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<O
 /// Finds the option that a word, without its dashes and its value, means.
 fn find(typed: &str) -> Result<(&'static str, Takes), String> {
     let lower = typed.to_ascii_lowercase();
-    if let Some(option) = PERLS.iter().chain(OURS).find(|(name, _)| *name == lower) {
+    if let Some(option) = PERL_OPTIONS
+        .iter()
+        .chain(EXTENSIONS)
+        .find(|(name, _)| *name == lower)
+    {
         return Ok(*option);
     }
-    let mut matches = PERLS
+    let mut matches = PERL_OPTIONS
         .iter()
         .filter(|(name, _)| name.starts_with(&lower) && !lower.is_empty());
     match (matches.next(), matches.next()) {
@@ -499,7 +503,7 @@ fn log_target(value: &OsString) -> Result<LogTarget, String> {
         Some(command) if command.trim_ascii().is_empty() => Err(refuse(
             "log-file",
             value,
-            "there is no command behind the bar",
+            "there is no command after the bar",
         )),
         Some(command) => Ok(LogTarget::Command(
             OsStr::from_bytes(command.trim_ascii_start()).to_os_string(),
@@ -705,7 +709,7 @@ mod tests {
                 &["--signal-on-hup=NONE", "prog"],
                 "--signal-on-hup=NONE: not a signal",
             ),
-            (&["--daemonize=1", "prog"], "--daemonize=1 has a value"),
+            (&["--daemonize=1", "prog"], "--daemonize=1 takes no value"),
             (&["--daemonize", "prog"], "--daemonize needs --log-file"),
             (
                 &["--log-file=| ", "prog"],
@@ -716,7 +720,7 @@ mod tests {
                 "--restart needs --pid-file and --status-file",
             ),
             (&["--stop"], "--stop needs --pid-file"),
-            (&["--timeout=3", "prog"], "--timeout goes with"),
+            (&["--timeout=3", "prog"], "--timeout works only with"),
             (&["--status"], "--status needs --pid-file"),
             (&["--ready=soon", "prog"], "--ready=soon: not interval"),
             (&["--ready=fd=x", "prog"], "--ready=fd=x: not interval"),
@@ -725,7 +729,10 @@ mod tests {
                 &["--ready=fd=9", "--port=80=9", "prog"],
                 "--ready=fd=9: a --port claims",
             ),
-            (&["--start-timeout=3", "prog"], "--start-timeout goes with"),
+            (
+                &["--start-timeout=3", "prog"],
+                "--start-timeout works only with",
+            ),
             (&["--path-mode=", "prog"], "--path-mode needs a value"),
             (
                 &["--path-mode=0888", "prog"],
@@ -753,13 +760,17 @@ mod tests {
             .filter_map(|word| word.strip_prefix("--"))
             .filter(|name| !name.is_empty())
             .collect();
-        let known: BTreeSet<&str> = PERLS.iter().chain(OURS).map(|(name, _)| *name).collect();
+        let known: BTreeSet<&str> = PERL_OPTIONS
+            .iter()
+            .chain(EXTENSIONS)
+            .map(|(name, _)| *name)
+            .collect();
         assert_eq!(shown, known);
         assert!(HELP.lines().all(|line| line.len() <= 80) && HELP.lines().count() <= 40);
     }
 
     #[test]
-    fn a_million_nasty_lines() {
+    fn a_million_random_lines() {
         const WORDS: [&str; 22] = [
             "",
             "-",
@@ -784,7 +795,7 @@ mod tests {
             "status",
             "path-mode",
         ];
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             if let Err(message) = read(&text.split(' ').collect::<Vec<_>>()) {
                 assert!(!message.is_empty(), "{text:?}");
             }

@@ -4,18 +4,18 @@
 //! elsewhere, and neither tells of a lock that was let go; a look costs two system calls, and a restart is
 //! waited for once a deploy.
 
-use crate::cli::Patience;
+use crate::cli::Timeout;
 use crate::files::pid_file::{Absent, Held};
-use crate::files::status_file::{self, Seen, Upgrade};
+use crate::files::status_file::{self, Snapshot, Upgrade};
 use crate::supervisor::signal::Signal;
-use crate::supervisor::worker::{Generation, Pid, Trouble};
+use crate::supervisor::worker::{Generation, Pid, StartFailure};
 use crate::sys::{self, clock, poll, process};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Why a control command did not end well: one line each.
-pub enum Failure {
+/// StartReason a control command did not end well: one line each.
+pub enum ControlError {
     /// Wrong use, or no start_server that runs.
     Refused(String),
     /// It took longer than `--timeout` allows.
@@ -27,23 +27,23 @@ pub enum Failure {
 }
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Has the start_server of `pid_file` restart its worker, tells what happens, and waits until only newer
 /// workers are left.
-pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Result<(), Failure> {
+pub fn restart(pid_file: &Path, status_file: &Path, patience: Timeout) -> Result<(), ControlError> {
     let held = hold(pid_file)?;
-    let before = look(status_file).map_err(Failure::Refused)?;
+    let before = look(status_file).map_err(ControlError::Refused)?;
     let Some(newest) = newest(&before) else {
-        return Err(Failure::Refused(format!(
-            "--status-file={}: no worker stands",
+        return Err(ControlError::Refused(format!(
+            "--status-file={}: no worker is up yet",
             status_file.display()
         )));
     };
     send(&held, Signal::HUP)?;
-    let is_news = |trouble: &Trouble| {
-        let known = before.trouble.as_ref();
-        known.is_none_or(|known| trouble.failed > known.failed)
+    let is_news = |start_failure: &StartFailure| {
+        let known = before.start_failure.as_ref();
+        known.is_none_or(|known| start_failure.failed > known.failed)
     };
     let mut progress = Progress::new();
     let restarted = wait_until(patience, || {
@@ -54,7 +54,7 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
             .iter()
             .partition(|(generation, _)| *generation > newest);
         if let Some((generation, pid)) = new.last() {
-            progress.tell(&match old.len() {
+            progress.print(&match old.len() {
                 0 => format!("generation {generation} (pid {pid}) is up"),
                 1 => format!("generation {generation} (pid {pid}) is up, waiting for 1 old worker"),
                 n => format!(
@@ -64,19 +64,22 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
             if old.is_empty() {
                 return Some(Ok(()));
             }
-        } else if let Some(trouble) = seen.trouble.filter(|trouble| is_news(trouble)) {
-            let failed = trouble.failed;
-            if trouble.given_up {
-                return Some(Err(Failure::GivenUp(format!(
-                    "generation {failed} failed to start, the restart was given up, generation {newest} serves on"
+        } else if let Some(start_failure) = seen
+            .start_failure
+            .filter(|start_failure| is_news(start_failure))
+        {
+            let failed = start_failure.failed;
+            if start_failure.given_up {
+                return Some(Err(ControlError::GivenUp(format!(
+                    "generation {failed} failed to start, the restart was given up, generation {newest} is still serving"
                 ))));
             }
-            progress.tell(&format!(
+            progress.print(&format!(
                 "generation {failed} failed to start, trying again"
             ));
         }
         let gone = || {
-            Failure::Refused(format!(
+            ControlError::Refused(format!(
                 "process {} ended before the restart was complete",
                 held.pid
             ))
@@ -85,7 +88,7 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
     });
     progress.end();
     restarted.unwrap_or_else(|| {
-        Err(Failure::TimedOut(
+        Err(ControlError::TimedOut(
             "the restart is not complete yet".to_string(),
         ))
     })
@@ -93,16 +96,16 @@ pub fn restart(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
 
 /// Has the start_server of `pid_file` replace itself by the executable that is now at its path, and waits for the
 /// outcome.
-pub fn upgrade(pid_file: &Path, status_file: &Path, patience: Patience) -> Result<(), Failure> {
+pub fn upgrade(pid_file: &Path, status_file: &Path, patience: Timeout) -> Result<(), ControlError> {
     let held = hold(pid_file)?;
-    let before = look(status_file).map_err(Failure::Refused)?.upgrades;
+    let before = look(status_file).map_err(ControlError::Refused)?.upgrades;
     send(&held, Signal::USR2)?;
     let outcome = wait_until(patience, || {
         let now = look(status_file).unwrap_or_default().upgrades;
         match now.attempts > before.attempts {
             true => Some(Ok(now)),
             false => (!held.is_held()).then(|| {
-                Err(Failure::Refused(format!(
+                Err(ControlError::Refused(format!(
                     "process {} ended before the upgrade was complete",
                     held.pid
                 )))
@@ -110,7 +113,7 @@ pub fn upgrade(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
         }
     });
     let Some(upgrades) = outcome.transpose()? else {
-        return Err(Failure::TimedOut(
+        return Err(ControlError::TimedOut(
             "the upgrade is not complete yet".to_string(),
         ));
     };
@@ -119,11 +122,11 @@ pub fn upgrade(pid_file: &Path, status_file: &Path, patience: Patience) -> Resul
         .filter(|last| last.attempt == upgrades.attempts)
     {
         Some(upgrade) => {
-            Progress::new().tell(&upgraded(&upgrade));
+            Progress::new().print(&upgraded(&upgrade));
             Ok(())
         }
-        None => Err(Failure::GivenUp(format!(
-            "the upgrade failed, process {} goes on as before: its log says why",
+        None => Err(ControlError::GivenUp(format!(
+            "the upgrade failed, process {} keeps its current version: its log says why",
             held.pid
         ))),
     }
@@ -138,7 +141,7 @@ fn upgraded(upgrade: &Upgrade) -> String {
 }
 
 /// Has the start_server of `pid_file` end, and waits for its end.
-pub fn stop(pid_file: &Path, patience: Patience) -> Result<(), Failure> {
+pub fn stop(pid_file: &Path, patience: Timeout) -> Result<(), ControlError> {
     let held = hold(pid_file)?;
     let line = format!(
         "stop_server (pid:{}) stopping now (pid:{})...\n",
@@ -149,14 +152,14 @@ pub fn stop(pid_file: &Path, patience: Patience) -> Result<(), Failure> {
     let _ = io::stderr().write_all(line.as_bytes());
     send(&held, Signal::TERM)?;
     let stopped = wait_until(patience, || (!held.is_held()).then_some(()));
-    stopped.ok_or_else(|| Failure::TimedOut(format!("process {} has not ended yet", held.pid)))
+    stopped.ok_or_else(|| ControlError::TimedOut(format!("process {} has not ended yet", held.pid)))
 }
 
 /// Tells people about the start_server of `pid_file` and, where there is a status file, its workers.
-pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Failure> {
+pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, ControlError> {
     let held = Held::open(pid_file).map_err(|absent| match absent {
-        Absent::NotRunning(message) => Failure::NotRunning(message),
-        Absent::Unusable(message) => Failure::Refused(message),
+        Absent::NotRunning(message) => ControlError::NotRunning(message),
+        Absent::Unusable(message) => ControlError::Refused(message),
     })?;
     let mut text = format!("start_server (pid {}) is running", held.pid);
     if let Some(Ok(since)) = held.since().map(|since| since.duration_since(UNIX_EPOCH)) {
@@ -169,10 +172,10 @@ pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Fai
     let seen = match status_file::read(status_file) {
         // There is none before the first worker stands.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            text += &format!("no worker stands: {}\n", unreadable(status_file, &error));
+            text += &format!("no worker is up yet: {}\n", unreadable(status_file, &error));
             return Ok(text);
         }
-        read => read.map_err(|error| Failure::Refused(unreadable(status_file, &error)))?,
+        read => read.map_err(|error| ControlError::Refused(unreadable(status_file, &error)))?,
     };
     if let Some(upgrade) = &seen.upgrades.last {
         text += &upgraded(upgrade);
@@ -181,15 +184,18 @@ pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Fai
     let newest = newest(&seen);
     text += &match newest {
         Some(generation) => format!("generation {generation} serves\n"),
-        None => "no worker stands\n".to_string(),
+        None => "no worker is up yet\n".to_string(),
     };
-    if let Some(trouble) = seen.trouble {
-        let next = if trouble.given_up {
+    if let Some(start_failure) = seen.start_failure {
+        let next = if start_failure.given_up {
             "given up"
         } else {
             "trying again"
         };
-        text += &format!("generation {} failed to start, {next}\n", trouble.failed);
+        text += &format!(
+            "generation {} failed to start, {next}\n",
+            start_failure.failed
+        );
     }
     for (generation, pid) in &seen.workers {
         let part = if Some(*generation) == newest {
@@ -239,7 +245,7 @@ impl Progress {
         }
     }
 
-    fn tell(&mut self, line: &str) {
+    fn print(&mut self, line: &str) {
         if line == self.line {
             return;
         }
@@ -260,15 +266,15 @@ impl Progress {
     }
 }
 
-fn hold(pid_file: &Path) -> Result<Held, Failure> {
+fn hold(pid_file: &Path) -> Result<Held, ControlError> {
     Held::open(pid_file).map_err(|absent| match absent {
-        Absent::NotRunning(message) | Absent::Unusable(message) => Failure::Refused(message),
+        Absent::NotRunning(message) | Absent::Unusable(message) => ControlError::Refused(message),
     })
 }
 
-fn send(held: &Held, signal: Signal) -> Result<(), Failure> {
+fn send(held: &Held, signal: Signal) -> Result<(), ControlError> {
     process::signal(held.pid, signal.number()).map_err(|error| {
-        Failure::Refused(format!(
+        ControlError::Refused(format!(
             "cannot send {signal} to process {}: {}",
             held.pid,
             sys::reason(&error)
@@ -276,7 +282,7 @@ fn send(held: &Held, signal: Signal) -> Result<(), Failure> {
     })
 }
 
-fn look(status_file: &Path) -> Result<Seen, String> {
+fn look(status_file: &Path) -> Result<Snapshot, String> {
     status_file::read(status_file).map_err(|error| unreadable(status_file, &error))
 }
 
@@ -286,12 +292,12 @@ fn unreadable(status_file: &Path, error: &io::Error) -> String {
 }
 
 /// The newest generation that stands.
-fn newest(seen: &Seen) -> Option<Generation> {
+fn newest(seen: &Snapshot) -> Option<Generation> {
     seen.workers.iter().map(|(generation, _)| *generation).max()
 }
 
 /// Looks until there is an answer. `None`: patience ended first.
-fn wait_until<T>(patience: Patience, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+fn wait_until<T>(patience: Timeout, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = patience.map(|patience| clock::now() + patience);
     loop {
         if let Some(answer) = look() {
@@ -301,7 +307,7 @@ fn wait_until<T>(patience: Patience, mut look: impl FnMut() -> Option<T>) -> Opt
             return None;
         }
         // Nothing to poll but time; if even that fails, looking more often does no harm.
-        let _ = poll::wait(&mut [], Some(LOOK));
+        let _ = poll::wait(&mut [], Some(POLL_INTERVAL));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::files::owned;
 use crate::files::pid_file::{self, PidFile};
 use crate::files::status_file::{self, StatusFile, Upgrade, Upgrades};
 use crate::log::{self, Log, LogCommand, Sink};
-use crate::service_manager::Manager;
+use crate::service_manager::ServiceManager;
 use crate::sockets::activation;
 use crate::sockets::{self, Listeners};
 use crate::supervisor::policy::{Policy, Time};
@@ -37,7 +37,7 @@ use crate::sys::{clock, fd, reason};
 use crate::upgrade::{self, Origin, Starting, State, Upgrader};
 use crate::worker::environment::{self, Environment};
 use crate::worker::launch::{Launcher, Started};
-use crate::worker::readiness::{self, Channel, Channels, Word};
+use crate::worker::readiness::{self, Channel, Channels, Message};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -49,7 +49,7 @@ use std::time::Duration;
 /// line; nothing of ours is left behind.
 pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> {
     let state = upgrade::inherited(|name| std::env::var_os(name))?;
-    let manager = Manager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
+    let service_manager = ServiceManager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
     let activated = activation::is_for_us(&|name: &str| std::env::var_os(name));
     let spent = activated || options.listen_fds;
     let inherited = invocation.environment.iter().copied();
@@ -57,8 +57,15 @@ pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> 
     let environment = Environment::new(inherited, &options.variables);
     let channels = Channels::new(options.policy.readiness, |name| std::env::var_os(name));
     let mut daemon = match state {
-        None => Daemon::start(options, invocation, manager, environment, channels)?,
-        Some(state) => Daemon::resume(options, invocation, manager, environment, channels, &state)?,
+        None => Daemon::start(options, invocation, service_manager, environment, channels)?,
+        Some(state) => Daemon::resume(
+            options,
+            invocation,
+            service_manager,
+            environment,
+            channels,
+            &state,
+        )?,
     };
     let outcome = loop {
         if let Some(outcome) = daemon.finished {
@@ -67,7 +74,7 @@ pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> 
         daemon.turn();
     };
     daemon.log.flush(daemon.now);
-    daemon.manager.flush(daemon.now);
+    daemon.service_manager.flush(daemon.now);
     Ok(outcome)
 }
 
@@ -84,14 +91,14 @@ struct Daemon {
     starting: Option<Forked>,
     /// How live workers speak to us.
     channels: Vec<(Pid, Channel)>,
-    manager: Manager,
+    service_manager: ServiceManager,
     log: Log,
     log_file: Option<LogTarget>,
     log_command: Option<LogCommand>,
     signals: Signals,
     now: Time,
     /// What was wrong at the last look and was said then: it is said again only after it was right once.
-    complaints: Vec<String>,
+    warnings: Vec<String>,
     /// False after a poll that failed: it is said once.
     can_poll: bool,
     finished: Option<Outcome>,
@@ -108,7 +115,7 @@ impl Daemon {
     fn start(
         options: Options,
         invocation: Invocation,
-        manager: Manager,
+        service_manager: ServiceManager,
         mut environment: Environment,
         channels: Channels,
     ) -> Result<Daemon, String> {
@@ -137,12 +144,12 @@ impl Daemon {
         }
         let now = clock::now();
         let mut log = Log::to_standard_error();
-        log.say(&format!(
+        log.compat(&format!(
             "start_server (pid:{}) starting now...",
             process::id()
         ));
         for note in std::mem::take(&mut listeners.notes) {
-            log.say(&note);
+            log.compat(&note);
         }
         log.flush(now);
         let log_command = match sink {
@@ -169,13 +176,13 @@ impl Daemon {
             environment,
             starting: None,
             channels: Vec::new(),
-            manager,
+            service_manager,
             log,
             log_file: options.log,
             log_command,
             signals,
             now,
-            complaints: Vec::new(),
+            warnings: Vec::new(),
             can_poll: true,
             finished: None,
             upgrader: Upgrader::new(invocation, Upgrades::default()),
@@ -193,7 +200,7 @@ impl Daemon {
     fn resume(
         options: Options,
         invocation: Invocation,
-        mut manager: Manager,
+        mut service_manager: ServiceManager,
         mut environment: Environment,
         channels: Channels,
         state: &State,
@@ -209,9 +216,9 @@ impl Daemon {
             last: Some(upgrade),
         };
         environment.restore(&state.variables);
-        manager.restore(&state.manager, &state.messages);
+        service_manager.restore(&state.service_manager, &state.messages);
         let supervisor = Supervisor::restore(&state.supervisor, &state.workers, now)?;
-        let lost = |error: io::Error| format!("cannot go on with a descriptor: {}", reason(&error));
+        let lost = |error: io::Error| format!("cannot take over a descriptor: {}", reason(&error));
         let listeners = Listeners::restore(&state.listeners, &state.files, options.listen_fds);
         let listeners = listeners.map_err(lost)?;
         let pid_file = options.pid_file.as_deref().zip(state.pid_file.as_ref());
@@ -230,7 +237,7 @@ impl Daemon {
         let starting = starting.map(|saved| {
             Ok(Forked {
                 pid: saved.pid,
-                report: fd::take(saved.report)?,
+                report: fd::adopt_fd(saved.report)?,
             })
         });
         let restored = state.channels.iter();
@@ -248,14 +255,14 @@ impl Daemon {
             environment,
             starting: starting.transpose().map_err(lost)?,
             channels: restored.collect::<io::Result<_>>().map_err(lost)?,
-            manager,
+            service_manager,
             log: Log::restore(&state.log),
             log_file: options.log,
             log_command,
             // What came since the other program looked for signals last comes now.
             signals: catch_signals()?,
             now,
-            complaints: Vec::new(),
+            warnings: Vec::new(),
             can_poll: true,
             finished: None,
             upgrader: Upgrader::new(invocation, upgrades),
@@ -264,7 +271,7 @@ impl Daemon {
             listeners,
             pid_file,
         };
-        daemon.log.tell(&format!(
+        daemon.log.note(&format!(
             "upgraded from start_server {} to {}",
             state.origin.version,
             env!("CARGO_PKG_VERSION")
@@ -285,7 +292,7 @@ impl Daemon {
         let (pid_file, pid_path) = self.pid_file.as_ref().map(PidFile::save).unzip();
         files.extend(pid_path.flatten());
         files.extend(self.status.as_ref().and_then(StatusFile::save));
-        let (manager, messages) = self.manager.save();
+        let (service_manager, messages) = self.service_manager.save();
         let channels = self.channels.iter();
         State {
             origin: Origin {
@@ -307,7 +314,7 @@ impl Daemon {
                 .log_command
                 .as_ref()
                 .map(|command| command.save(self.now)),
-            manager,
+            service_manager,
             messages,
             variables: self.environment.save(),
         }
@@ -316,7 +323,7 @@ impl Daemon {
     /// Sleeps until there is news, and acts on it: deaths first, `Tick` last, as the supervisor wants it.
     fn turn(&mut self) {
         self.log.flush(self.now);
-        self.manager.flush(self.now);
+        self.service_manager.flush(self.now);
         let deadline = self.deadline();
         let woken = self.sleep(deadline);
         let received = if woken.by_signal {
@@ -324,7 +331,7 @@ impl Daemon {
         } else {
             Received::default()
         };
-        // Read after the signals: a service manager wants a time that is not before its HUP.
+        // Read after the signals: a service service_manager wants a time that is not before its HUP.
         self.now = clock::now();
         let is_time = deadline.is_some_and(|deadline| deadline <= self.now);
         if woken.by_signal || woken.by_report || is_time {
@@ -342,15 +349,15 @@ impl Daemon {
             self.started(forked);
         }
         if !dead.is_empty() {
-            self.listeners.listen_again(|line| self.log.tell(line));
+            self.listeners.listen_again(|line| self.log.note(line));
         }
         for (pid, status) in dead {
             self.exited(pid, status);
         }
         for pid in woken.by_workers {
-            self.hear(pid);
+            self.read_messages(pid);
         }
-        self.obey(received);
+        self.on_signals(received);
         if let Some(command) = &mut self.log_command {
             command.tick(self.now, &mut self.log);
         }
@@ -358,11 +365,11 @@ impl Daemon {
             status.tick(self.now, &mut self.log);
         }
         self.upgrader.tick(self.now);
-        self.tell(Event::Tick);
+        self.dispatch(Event::Tick);
         if self.supervisor.is_finishing() {
-            self.manager.stopping();
-        } else if self.supervisor.is_standing() {
-            self.manager.standing();
+            self.service_manager.stopping();
+        } else if self.supervisor.is_up() {
+            self.service_manager.up();
         }
         if std::mem::take(&mut self.upgrading) && self.finished.is_none() {
             self.replace();
@@ -375,7 +382,7 @@ impl Daemon {
             self.log.deadline(),
             self.log_command.as_ref().and_then(LogCommand::deadline),
             self.status.as_ref().and_then(StatusFile::deadline),
-            self.manager.deadline(),
+            self.service_manager.deadline(),
             self.upgrader.deadline(),
         ];
         deadlines.into_iter().flatten().min()
@@ -409,7 +416,7 @@ impl Daemon {
             Ok(poll::Woken::BySignal) => return interrupted,
             Err(error) => {
                 if could_poll {
-                    self.log.tell(&format!("cannot poll: {}", reason(&error)));
+                    self.log.note(&format!("cannot poll: {}", reason(&error)));
                 }
                 // Without descriptors to look at there is little left to fail, and this must not spin.
                 let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
@@ -436,55 +443,54 @@ impl Daemon {
 
     /// Reads envdir, and the variables that steer us.
     fn read_environment(&mut self) {
-        let mut complaints = Vec::new();
-        self.environment
-            .refresh(|complaint| complaints.push(complaint));
+        let mut warnings = Vec::new();
+        self.environment.refresh(|warning| warnings.push(warning));
         let environment = &self.environment;
-        self.policy = self.options.steered(
+        self.policy = self.options.with_overrides(
             |name| environment.get(name),
-            |complaint| complaints.push(complaint),
+            |warning| warnings.push(warning),
         );
-        for complaint in &complaints {
-            if !self.complaints.contains(complaint) {
-                self.log.tell(&format!("passing over {complaint}"));
+        for warning in &warnings {
+            if !self.warnings.contains(warning) {
+                self.log.note(&format!("ignoring {warning}"));
             }
         }
-        self.complaints = complaints;
+        self.warnings = warnings;
     }
 
     /// A child has executed its program, or said why it could not.
     fn started(&mut self, forked: Forked) {
         match process::outcome(forked.report) {
-            None => self.tell(Event::Executed),
+            None => self.dispatch(Event::Executed),
             // Its death, which follows, is the event.
-            Some(failure) => self.log.tell(&self.launcher.explain(&failure)),
+            Some(failure) => self.log.note(&self.launcher.explain(&failure)),
         }
     }
 
     /// A worker has something to say.
-    fn hear(&mut self, pid: Pid) {
+    fn read_messages(&mut self, pid: Pid) {
         let Some(index) = self.channels.iter().position(|(whose, _)| *whose == pid) else {
             return;
         };
-        let Some(words) = self.channels[index].1.hear() else {
+        let Some(words) = self.channels[index].1.read_messages() else {
             self.channels.remove(index);
             return;
         };
         for word in words {
             match word {
-                Word::Ready => {
+                Message::Ready => {
                     if self.supervisor.is_candidate(pid) {
                         // The next attempt may follow at once.
                         self.read_what_can_change();
                     }
-                    self.tell(Event::Ready(pid));
+                    self.dispatch(Event::Ready(pid));
                 }
-                Word::Extend(time) => self.tell(Event::Extend(pid, time)),
+                Message::Extend(time) => self.dispatch(Event::Extend(pid, time)),
                 // Later ones, which some workers send every second, would flood the log.
-                Word::Status(text) if self.supervisor.is_candidate(pid) => {
-                    self.log.tell(&format!("new worker {pid}: {text}"));
+                Message::Status(text) if self.supervisor.is_candidate(pid) => {
+                    self.log.note(&format!("new worker {pid}: {text}"));
                 }
-                Word::Status(_) => {}
+                Message::Status(_) => {}
             }
         }
     }
@@ -496,21 +502,21 @@ impl Daemon {
         }
         let command = self.log_command.as_mut();
         if !command.is_some_and(|command| command.exited(pid, status, self.now, &mut self.log)) {
-            self.tell(Event::Exited { pid, status });
+            self.dispatch(Event::Exited { pid, status });
         }
     }
 
     /// TERM is not queued behind HUP, however many of those came first.
-    fn obey(&mut self, received: Received) {
+    fn on_signals(&mut self, received: Received) {
         for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
             if received.has(signal.number()) {
-                self.tell(Event::Finish(signal));
+                self.dispatch(Event::Finish(signal));
             }
         }
         if received.has(Signal::HUP.number()) {
             self.reopen_log();
-            self.manager.hup(self.now);
-            self.tell(Event::Hup);
+            self.service_manager.hup(self.now);
+            self.dispatch(Event::Hup);
         } else if received.has(Signal::USR1.number()) {
             self.reopen_log();
         }
@@ -522,7 +528,8 @@ impl Daemon {
     /// Sees whether what is now our executable can go on in our place.
     fn try_upgrade(&mut self) {
         let name = self.upgrader.name().to_string_lossy();
-        self.log.tell(&format!("received USR2, trying {name}"));
+        self.log
+            .note(&format!("received USR2, trying to upgrade to {name}"));
         let mut state = self.save();
         if let Err(reason) = self.upgrader.begin(&mut state, self.now) {
             self.upgrade_failed(&reason);
@@ -546,8 +553,9 @@ impl Daemon {
     }
 
     fn upgrade_failed(&mut self, reason: &str) {
-        self.log
-            .tell(&format!("cannot upgrade, going on as before: {reason}"));
+        self.log.note(&format!(
+            "cannot upgrade, keeping the current version: {reason}"
+        ));
         self.upgrader.upgrades.attempts += 1;
         self.tell_upgrades();
     }
@@ -564,13 +572,13 @@ impl Daemon {
             if let Err(error) = log::reopen(path) {
                 let (path, reason) = (path.display(), reason(&error));
                 self.log
-                    .tell(&format!("cannot reopen --log-file={path}: {reason}"));
+                    .note(&format!("cannot reopen --log-file={path}: {reason}"));
             }
             self.log.retarget();
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         let actions = self.supervisor.handle(event, self.now, &self.policy);
         self.perform(actions);
     }
@@ -580,17 +588,17 @@ impl Daemon {
             match action {
                 Action::Spawn { generation } => {
                     let answer = self.spawn(generation);
-                    self.tell(answer);
+                    self.dispatch(answer);
                 }
                 Action::Signal { pid, signal } => self.signal(pid, signal),
                 Action::Publish(news) => {
-                    self.manager.workers(&news);
+                    self.service_manager.publish(&news);
                     if let Some(status) = &mut self.status {
                         status.publish(&news, self.now, &mut self.log);
                     }
                 }
-                Action::Say(line) => self.log.say(&line),
-                Action::Tell(line) => self.log.tell(&line),
+                Action::LogCompat(line) => self.log.compat(&line),
+                Action::LogNote(line) => self.log.note(&line),
                 Action::Finish(outcome) => self.finished = Some(outcome),
             }
         }
@@ -605,7 +613,7 @@ impl Daemon {
                 Event::Spawned(pid)
             }
             Err(line) => {
-                self.log.tell(&line);
+                self.log.note(&line);
                 Event::SpawnFailed
             }
         }
@@ -613,7 +621,7 @@ impl Daemon {
 
     fn signal(&mut self, pid: Pid, signal: Signal) {
         if let Err(error) = process::signal(pid, signal.number()) {
-            self.log.tell(&format!(
+            self.log.note(&format!(
                 "cannot send {signal} to worker {pid}: {}",
                 reason(&error)
             ));
@@ -636,7 +644,7 @@ struct Woken {
 
 const AFTER_POLL_ERROR: Duration = Duration::from_millis(100);
 
-/// Whether an inherited variable concerns the worker. Some are for us: what a service manager, or another
+/// Whether an inherited variable concerns the worker. Some are for us: what a service service_manager, or another
 /// start_server, says to its child.
 fn is_for_worker(name: &OsStr, activated: bool) -> bool {
     let is_one_of = |names: &[&str]| names.iter().any(|known| OsStr::new(known) == name);
@@ -654,12 +662,12 @@ fn is_for_worker(name: &OsStr, activated: bool) -> bool {
 /// Looks for what would make the start fail after something was bound or made.
 fn check(options: &Options, environment: &Environment) -> Result<(), String> {
     let mut bad_value = None;
-    options.policy.steered(
+    options.policy.with_overrides(
         |name| environment.get(name),
-        |complaint| bad_value = Some(complaint),
+        |warning| bad_value = Some(warning),
     );
-    if let Some(complaint) = bad_value {
-        return Err(complaint);
+    if let Some(warning) = bad_value {
+        return Err(warning);
     }
     if let Some(dir) = &options.dir {
         may_enter(dir).map_err(|error| refuse("dir", dir, &error))?;

@@ -37,7 +37,7 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
 }
 
 /// A file of ours at a path. It is removed when this is dropped, unless somebody else's lies there by then.
-pub struct OurFile {
+pub struct OwnedFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
@@ -52,7 +52,7 @@ record! {
     }
 }
 
-impl OurFile {
+impl OwnedFile {
     /// `role` tells it from our other files.
     pub fn save(&self, role: &str) -> Saved {
         Saved {
@@ -64,9 +64,9 @@ impl OurFile {
     }
 
     /// The files of this role.
-    pub fn restore(saved: &[Saved], role: &str) -> Vec<OurFile> {
+    pub fn restore(saved: &[Saved], role: &str) -> Vec<OwnedFile> {
         let ours = saved.iter().filter(|file| file.role == role);
-        ours.map(|file| OurFile {
+        ours.map(|file| OwnedFile {
             path: file.path.clone().into(),
             identity: (file.device, file.inode),
         })
@@ -74,13 +74,13 @@ impl OurFile {
     }
 
     /// Takes charge of the file that lies at `path` now.
-    pub fn at(path: &Path) -> io::Result<OurFile> {
-        Ok(OurFile::new(path, &fs::symlink_metadata(path)?))
+    pub fn at(path: &Path) -> io::Result<OwnedFile> {
+        Ok(OwnedFile::new(path, &fs::symlink_metadata(path)?))
     }
 
     /// Takes charge of the file of `metadata`, which lies at `path` or is about to.
-    pub fn new(path: &Path, metadata: &Metadata) -> OurFile {
-        OurFile {
+    pub fn new(path: &Path, metadata: &Metadata) -> OwnedFile {
+        OwnedFile {
             path: path.to_path_buf(),
             identity: identity(metadata),
         }
@@ -92,7 +92,7 @@ impl OurFile {
     }
 }
 
-impl Drop for OurFile {
+impl Drop for OwnedFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
             // Nobody is left to act on an error, and the next start copes with the file.

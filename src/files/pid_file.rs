@@ -1,6 +1,6 @@
 //! The pid file: `PID\n`, locked for as long as start_server lives.
 
-use crate::files::owned::{self, identity, open_regular, OurFile};
+use crate::files::owned::{self, identity, open_regular, OwnedFile};
 use crate::saved::record;
 use crate::supervisor::worker::Pid;
 use crate::sys::{self, fd, process};
@@ -14,7 +14,7 @@ use std::time::SystemTime;
 pub struct PidFile {
     path: PathBuf,
     /// `None` while it is still the file that a killed start_server left.
-    ours: Option<OurFile>,
+    ours: Option<OwnedFile>,
     // Dropped, and with it the lock let go, after the file is removed: who waits for the lock finds nothing.
     file: File,
 }
@@ -37,8 +37,8 @@ impl PidFile {
     pub fn restore(path: &Path, saved: &Saved, files: &[owned::Saved]) -> io::Result<PidFile> {
         Ok(PidFile {
             path: path.to_path_buf(),
-            ours: OurFile::restore(files, ROLE).pop(),
-            file: fd::take(saved.fd)?.into(),
+            ours: OwnedFile::restore(files, ROLE).pop(),
+            file: fd::adopt_fd(saved.fd)?.into(),
         })
     }
 
@@ -66,7 +66,7 @@ impl PidFile {
             let metadata = file.metadata().map_err(fail)?;
             // Between open and lock the one that had it may have ended and removed it.
             if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
-                let ours = created.then(|| OurFile::new(path, &metadata));
+                let ours = created.then(|| OwnedFile::new(path, &metadata));
                 return Ok(PidFile {
                     path: path.to_path_buf(),
                     ours,
@@ -88,7 +88,7 @@ impl PidFile {
                 .file
                 .metadata()
                 .map_err(|error| refuse(&self.path, &error))?;
-            self.ours = Some(OurFile::new(&self.path, &metadata));
+            self.ours = Some(OwnedFile::new(&self.path, &metadata));
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ pub fn refuse_if_held(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Why there is no such start_server: one line each.
+/// StartReason there is no such start_server: one line each.
 pub enum Absent {
     NotRunning(String),
     /// The file does not tell.
@@ -135,11 +135,11 @@ impl Held {
             .map_err(|error| Absent::Unusable(refuse(path, &error)))?;
         let path = path.display();
         let pid = parse(&text)
-            .ok_or_else(|| Absent::Unusable(format!("--pid-file={path}: there is no pid in it")))?;
+            .ok_or_else(|| Absent::Unusable(format!("--pid-file={path}: it contains no pid")))?;
         match is_held(&file) {
             true => Ok(Held { pid, file }),
             false => Err(Absent::NotRunning(format!(
-                "--pid-file={path}: process {pid} does not hold it: start_server is not running",
+                "--pid-file={path}: start_server is not running: process {pid} does not hold the lock",
             ))),
         }
     }
@@ -239,9 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nasty_texts() {
+    fn a_million_random_texts() {
         const WORDS: [&str; 10] = ["", "\n", "0", "7", "-", "+", " ", "2147483647", "\0", "é"];
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             if let Some(pid) = parse(text.as_bytes()) {
                 assert!(pid > 0, "{text:?}");
                 assert_eq!(parse(format!("{pid}\n").as_bytes()), Some(pid), "{text:?}");

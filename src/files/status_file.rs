@@ -1,9 +1,9 @@
 //! The status file: a line `GENERATION:PID` for each worker that passed its check.
 
-use crate::files::owned::{self, open_regular, OurFile};
+use crate::files::owned::{self, open_regular, OwnedFile};
 use crate::log::Log;
 use crate::supervisor::policy::Time;
-use crate::supervisor::worker::{Generation, Pid, Status, Trouble};
+use crate::supervisor::worker::{Generation, Pid, StartFailure, Status};
 use crate::sys::{fd, process, reason};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -20,7 +20,7 @@ pub struct StatusFile {
     upgrades: Upgrades,
     state: State,
     /// What was renamed into place last.
-    published: Option<OurFile>,
+    published: Option<OwnedFile>,
     /// Given up for the moment of writing, so that a process without a free descriptor can write all the same.
     spare: Option<OwnedFd>,
 }
@@ -55,7 +55,7 @@ impl StatusFile {
     }
 
     pub fn restore(&mut self, files: &[owned::Saved]) {
-        self.published = OurFile::restore(files, ROLE).pop();
+        self.published = OwnedFile::restore(files, ROLE).pop();
     }
 
     /// Makes sure that the file can be written, without touching one that is there.
@@ -113,11 +113,11 @@ impl StatusFile {
         self.state = match (replaced, &self.state) {
             (Ok(()), State::Written) => State::Written,
             (Ok(()), State::Failed { .. }) => {
-                log.tell("the status file is written again");
+                log.note("the status file is written again");
                 State::Written
             }
             (Err(error), State::Written) => {
-                log.tell(&format!("cannot write the status file: {}", reason(&error)));
+                log.note(&format!("cannot write the status file: {}", reason(&error)));
                 State::Failed { until: now + RETRY }
             }
             (Err(_), State::Failed { .. }) => State::Failed { until: now + RETRY },
@@ -136,7 +136,7 @@ impl StatusFile {
             Ok(metadata) => {
                 match &mut self.published {
                     Some(file) => file.is_replaced_by(&metadata),
-                    None => self.published = Some(OurFile::new(&self.path, &metadata)),
+                    None => self.published = Some(OwnedFile::new(&self.path, &metadata)),
                 }
                 Ok(())
             }
@@ -171,10 +171,10 @@ fn render(status: &Status, upgrades: &Upgrades) -> String {
     for worker in &status.workers {
         text += &format!("{}:{}\n", worker.generation, worker.pid);
     }
-    if let Some(trouble) = status.trouble {
-        text += &format!("failed:{}\n", trouble.failed);
-        if trouble.given_up {
-            text += &format!("given-up:{}\n", trouble.failed);
+    if let Some(start_failure) = status.start_failure {
+        text += &format!("failed:{}\n", start_failure.failed);
+        if start_failure.given_up {
+            text += &format!("given-up:{}\n", start_failure.failed);
         }
     }
     let attempts = upgrades.attempts;
@@ -215,31 +215,31 @@ impl Upgrades {
 
 /// What a status file tells.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Snapshot {
     /// Generation and process of each worker that passed its check.
     pub workers: Vec<(Generation, Pid)>,
-    pub trouble: Option<Trouble>,
+    pub start_failure: Option<StartFailure>,
     pub upgrades: Upgrades,
 }
 
-pub fn read(path: &Path) -> io::Result<Seen> {
+pub fn read(path: &Path) -> io::Result<Snapshot> {
     let mut text = Vec::new();
     open_regular(path, OpenOptions::new().read(true))?.read_to_end(&mut text)?;
     Ok(parse(&String::from_utf8_lossy(&text)))
 }
 
 /// Lines of another form are passed over.
-fn parse(text: &str) -> Seen {
-    let mut seen = Seen::default();
+fn parse(text: &str) -> Snapshot {
+    let mut seen = Snapshot::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
         match (key, key.parse(), value.parse(), value.parse()) {
             ("failed", _, Ok(failed), _) => {
                 let given_up = false;
-                seen.trouble = Some(Trouble { failed, given_up });
+                seen.start_failure = Some(StartFailure { failed, given_up });
             }
             ("given-up", _, Ok(failed), _) => {
                 let given_up = true;
-                seen.trouble = Some(Trouble { failed, given_up });
+                seen.start_failure = Some(StartFailure { failed, given_up });
             }
             ("upgraded", ..) => {
                 if let Some(upgrade) = parse_upgrade(value) {
@@ -271,44 +271,44 @@ fn parse_upgrade(text: &str) -> Option<Upgrade> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::worker::{Part, Told, Worker};
+    use crate::supervisor::worker::{Role, StopState, Worker};
 
-    fn status(seen: &Seen) -> Status {
+    fn status(seen: &Snapshot) -> Status {
         let worker = |&(generation, pid): &(Generation, Pid)| Worker {
             pid,
             generation,
-            part: Part::Old,
-            told: Told::No,
+            role: Role::Old,
+            stop: StopState::NotSignalled,
         };
         Status {
             workers: seen.workers.iter().map(worker).collect(),
-            trouble: seen.trouble,
+            start_failure: seen.start_failure,
         }
     }
 
     #[test]
     fn what_is_rendered_reads_back() {
-        let trouble = |given_up| {
-            Some(Trouble {
+        let start_failure = |given_up| {
+            Some(StartFailure {
                 failed: 12,
                 given_up,
             })
         };
         let table = [
             (vec![(9, 300), (10, 12)], None, "9:300\n10:12\n"),
-            (vec![(9, 300)], trouble(false), "9:300\nfailed:12\n"),
+            (vec![(9, 300)], start_failure(false), "9:300\nfailed:12\n"),
             (
                 vec![(9, 300)],
-                trouble(true),
+                start_failure(true),
                 "9:300\nfailed:12\ngiven-up:12\n",
             ),
             (vec![], None, ""),
         ];
-        for (workers, trouble, text) in table {
+        for (workers, start_failure, text) in table {
             let upgrades = Upgrades::default();
-            let seen = Seen {
+            let seen = Snapshot {
                 workers,
-                trouble,
+                start_failure,
                 upgrades,
             };
             assert_eq!(render(&status(&seen), &seen.upgrades), text);
@@ -345,15 +345,15 @@ mod tests {
         let workers = vec![(7, 8)];
         assert_eq!(
             parse(text),
-            Seen {
+            Snapshot {
                 workers,
-                ..Seen::default()
+                ..Snapshot::default()
             }
         );
     }
 
     #[test]
-    fn a_million_nasty_texts() {
+    fn a_million_random_texts() {
         const WORDS: [&str; 15] = [
             "",
             "\n",
@@ -371,7 +371,7 @@ mod tests {
             "\0",
             "é",
         ];
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             let seen = parse(text);
             assert_eq!(
                 parse(&render(&status(&seen), &seen.upgrades)),

@@ -40,7 +40,7 @@ enum State {
 }
 
 /// What waits in the queue at the most, in bytes.
-const ROOM: usize = 64 * 1024;
+const CAPACITY: usize = 64 * 1024;
 
 /// How soon a full disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -85,8 +85,8 @@ impl Log {
     }
 
     /// Takes one of the lines that Perl's start_server has too, byte for byte.
-    pub fn say(&mut self, line: &str) {
-        if self.queue.len() + line.len() >= ROOM {
+    pub fn compat(&mut self, line: &str) {
+        if self.queue.len() + line.len() >= CAPACITY {
             self.lost += 1;
             return;
         }
@@ -95,8 +95,8 @@ impl Log {
     }
 
     /// Takes a line that only we have.
-    pub fn tell(&mut self, message: &str) {
-        self.say(&format!("start_server: {message}"));
+    pub fn note(&mut self, message: &str) {
+        self.compat(&format!("start_server: {message}"));
     }
 
     /// Writes as much as can be written without waiting.
@@ -106,7 +106,7 @@ impl Log {
             if self.queue.is_empty() {
                 match std::mem::take(&mut self.lost) {
                     0 => return,
-                    lost => self.tell(&format!("{lost} lines could not be written")),
+                    lost => self.note(&format!("{lost} lines could not be written")),
                 }
             }
             match write(piece(&self.queue), self.to_file) {
@@ -334,9 +334,9 @@ impl LogCommand {
         now: Time,
     ) -> io::Result<LogCommand> {
         let ends = [
-            fd::take(saved.reader)?,
-            fd::take(saved.output)?,
-            fd::take(saved.error)?,
+            fd::adopt_fd(saved.reader)?,
+            fd::adopt_fd(saved.output)?,
+            fd::adopt_fd(saved.error)?,
         ];
         let mut command = LogCommand::of(line, ends)?;
         command.environment = whole(environment);
@@ -368,7 +368,7 @@ impl LogCommand {
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
         let ours = matches!(self.life, Life::Running(running) if running == pid);
         if ours {
-            log.tell(&format!(
+            log.note(&format!(
                 "log command {pid} died, status:{status}, starting it again"
             ));
             self.life = Life::Dead {
@@ -383,7 +383,7 @@ impl LogCommand {
         self.life = match process::spawn(&self.program, environment) {
             Ok(forked) => Life::Running(forked.pid),
             Err(error) => {
-                log.tell(&format!(
+                log.note(&format!(
                     "cannot start the log command: {}",
                     sys::reason(&error)
                 ));

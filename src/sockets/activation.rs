@@ -23,7 +23,7 @@ pub const VARIABLES: [&str; 4] = [
 ];
 
 /// A socket that we were given.
-pub struct Given {
+pub struct InheritedSocket {
     pub socket: OwnedFd,
     address: Address,
     transport: Option<Transport>,
@@ -32,7 +32,7 @@ pub struct Given {
 /// Takes the sockets that the service manager has made for this process; none if there is no such manager.
 ///
 /// The error is one line.
-pub fn take(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Given>, String> {
+pub fn take(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<InheritedSocket>, String> {
     if !is_for_us(&variable) {
         return Ok(Vec::new());
     }
@@ -50,28 +50,28 @@ fn number(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<i3
     variable(name)?.to_str()?.parse().ok()
 }
 
-fn take_one(number: RawFd) -> Result<Given, String> {
+fn take_one(number: RawFd) -> Result<InheritedSocket, String> {
     let refuse = |error: std::io::Error| {
         format!(
             "cannot use descriptor {number} of LISTEN_FDS: {}",
             reason(&error)
         )
     };
-    let socket = fd::take(number).map_err(refuse)?;
+    let socket = fd::adopt_fd(number).map_err(refuse)?;
     let address = socket::address(socket.as_fd()).map_err(refuse)?;
     let transport = match socket::kind(socket.as_fd()) {
         Some(libc::SOCK_STREAM) => Some(Transport::Tcp),
         Some(libc::SOCK_DGRAM) => Some(Transport::Udp),
         Some(_) | None => None,
     };
-    Ok(Given {
+    Ok(InheritedSocket {
         socket,
         address,
         transport,
     })
 }
 
-impl Given {
+impl InheritedSocket {
     /// Whether it is the socket that a `--port` asks for. `[::]` serves a bare port too: it is what systemd
     /// makes of one, and takes IPv4 as well.
     pub fn is_port(&self, port: &Endpoint, address: &std::net::SocketAddr) -> bool {

@@ -6,7 +6,7 @@ pub mod activation;
 
 use crate::cli::endpoint::{Endpoint, Host, Transport};
 use crate::cli::Options;
-use crate::files::owned::{self, OurFile};
+use crate::files::owned::{self, OwnedFile};
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
@@ -15,7 +15,7 @@ use crate::sys::poll::{self, Interest};
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
 use crate::worker::environment::string;
-use activation::Given;
+use activation::InheritedSocket;
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -33,7 +33,7 @@ pub struct Listeners {
     /// Whether they are described to workers as systemd does, too.
     pub listen_fds: bool,
     /// Removed when this is dropped.
-    files: Vec<OurFile>,
+    files: Vec<OwnedFile>,
     /// What there is to say about the binding, as lines for the log.
     pub notes: Vec<String>,
 }
@@ -69,7 +69,7 @@ struct Slot<'a> {
 
 enum Source<'a> {
     /// A service manager has made it. A queue is known to be there for those that an option asks for.
-    Given(OwnedFd, Option<i32>),
+    InheritedSocket(OwnedFd, Option<i32>),
     Port(&'a Endpoint, SocketAddr),
     Path(&'a Path),
     /// A socket file that nobody listens on lies at the path.
@@ -78,7 +78,11 @@ enum Source<'a> {
 
 /// Binds every port and path that is not among the sockets `given` by a service manager. The error is one line,
 /// which tells `left_over` workers, those of a start_server that is gone, from other processes that are in the way.
-pub fn bind(options: &Options, given: Vec<Given>, left_over: &[Pid]) -> Result<Listeners, String> {
+pub fn bind(
+    options: &Options,
+    given: Vec<InheritedSocket>,
+    left_over: &[Pid],
+) -> Result<Listeners, String> {
     let mut slots = plan(options, given)?;
     let claimed = claimed_numbers(options, &slots)?;
     let turns = take_turns(&options.paths);
@@ -161,8 +165,11 @@ const TURN_LOOKS: u32 = 200;
 const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What workers shall get, in their order: ports, paths, and what no option asks for.
-fn plan<'a>(options: &'a Options, mut given: Vec<Given>) -> Result<Vec<Slot<'a>>, String> {
-    let mut take = |is_it: &dyn Fn(&Given) -> bool| {
+fn plan<'a>(
+    options: &'a Options,
+    mut given: Vec<InheritedSocket>,
+) -> Result<Vec<Slot<'a>>, String> {
+    let mut take = |is_it: &dyn Fn(&InheritedSocket) -> bool| {
         let index = given.iter().position(is_it)?;
         Some(given.remove(index).socket)
     };
@@ -173,7 +180,7 @@ fn plan<'a>(options: &'a Options, mut given: Vec<Given>) -> Result<Vec<Slot<'a>>
         slots.push(Slot {
             name: port.name.clone().into(),
             source: match take(&|given| given.is_port(port, &address)) {
-                Some(socket) => Source::Given(socket, is_tcp.then_some(queue)),
+                Some(socket) => Source::InheritedSocket(socket, is_tcp.then_some(queue)),
                 None => Source::Port(port, address),
             },
             number: port.descriptor,
@@ -183,7 +190,7 @@ fn plan<'a>(options: &'a Options, mut given: Vec<Given>) -> Result<Vec<Slot<'a>>
         slots.push(Slot {
             name: path.clone().into(),
             source: match take(&|given| given.is_path(path)) {
-                Some(socket) => Source::Given(socket, Some(queue)),
+                Some(socket) => Source::InheritedSocket(socket, Some(queue)),
                 None => Source::Path(path),
             },
             number: None,
@@ -191,14 +198,14 @@ fn plan<'a>(options: &'a Options, mut given: Vec<Given>) -> Result<Vec<Slot<'a>>
     }
     slots.extend(given.into_iter().map(|given| Slot {
         name: given.name(),
-        source: Source::Given(given.socket, None),
+        source: Source::InheritedSocket(given.socket, None),
         number: None,
     }));
     if options.listen_fds {
         for (slot, in_row) in slots.iter_mut().zip(activation::FIRST..) {
             if let Some(number) = slot.number.filter(|&number| number != in_row) {
                 return Err(format!(
-                    "--port={}={number}: --listen-fds hands it over as descriptor {in_row}",
+                    "--port={}={number}: --listen-fds passes it as descriptor {in_row}",
                     slot.name.to_string_lossy()
                 ));
             }
@@ -214,14 +221,14 @@ struct Binder<'a> {
     /// Numbers that a socket must have in the worker, so that no other may have them here.
     claimed: BTreeSet<RawFd>,
     left_over: &'a [Pid],
-    files: Vec<OurFile>,
+    files: Vec<OwnedFile>,
     notes: Vec<String>,
 }
 
 impl Binder<'_> {
     fn bind(&mut self, slot: Slot) -> Result<Listener, String> {
         let (socket, backlog) = match slot.source {
-            Source::Given(socket, backlog) => (socket, backlog),
+            Source::InheritedSocket(socket, backlog) => (socket, backlog),
             Source::Port(port, address) => self.bind_port(port, &address)?,
             Source::Path(path) => self.bind_path(path)?,
             Source::DeadPath(path) => {
@@ -276,7 +283,7 @@ impl Binder<'_> {
         let bound =
             socket::bind_unix(path.as_os_str(), self.options.path_mode).and_then(|socket| {
                 // It is ours, bound above, even if we cannot learn its inode.
-                let file = OurFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
+                let file = OwnedFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
                 self.files.push(file);
                 socket::listen(socket.as_fd(), backlog).map(|()| socket)
             });
@@ -309,7 +316,7 @@ impl Listeners {
         let listeners = saved.iter().map(|saved| {
             Ok(Listener {
                 name: saved.name.clone(),
-                socket: fd::take(saved.fd)?,
+                socket: fd::adopt_fd(saved.fd)?,
                 number: saved.number,
                 backlog: saved.backlog,
             })
@@ -317,7 +324,7 @@ impl Listeners {
         Ok(Listeners {
             listeners: listeners.collect::<io::Result<_>>()?,
             listen_fds,
-            files: OurFile::restore(files, ROLE),
+            files: OwnedFile::restore(files, ROLE),
             notes: Vec::new(),
         })
     }
@@ -405,7 +412,7 @@ fn resolve(ports: &[Endpoint]) -> Result<Vec<SocketAddr>, String> {
         // Port 0 is a different one each time.
         if port.port != 0 && !seen.insert((port.transport, address)) {
             return Err(format!(
-                "--port={}: another --port is the same address",
+                "--port={}: another --port has the same address",
                 port.name
             ));
         }
@@ -439,18 +446,22 @@ fn claimed_numbers(options: &Options, slots: &[Slot]) -> Result<BTreeSet<RawFd>,
         };
         if number >= limit {
             let (name, last) = (slot.name.to_string_lossy(), limit - 1);
-            return Err(format!("--port={name}={number}: descriptors end at {last}"));
+            return Err(format!(
+                "--port={name}={number}: the highest descriptor allowed is {last}"
+            ));
         }
         claimed.insert(number);
     }
     if let Readiness::Descriptor(number) = options.policy.readiness {
         if number >= limit {
             let last = limit - 1;
-            return Err(format!("--ready=fd={number}: descriptors end at {last}"));
+            return Err(format!(
+                "--ready=fd={number}: the highest descriptor allowed is {last}"
+            ));
         }
         if !claimed.insert(number) {
             return Err(format!(
-                "--ready=fd={number}: --listen-fds hands over a socket there"
+                "--ready=fd={number}: --listen-fds puts a socket there"
             ));
         }
     }
@@ -481,7 +492,7 @@ fn look_at(path: &Path, left_over: &[Pid]) -> Result<bool, String> {
             let reason = sys::reason(&error);
             Err(refuse_path(
                 path,
-                &format!("cannot tell who listens there: {reason}"),
+                &format!("cannot find out who listens there: {reason}"),
             ))
         }
         Ok(()) | Err(_) => {

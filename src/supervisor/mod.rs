@@ -1,4 +1,4 @@
-//! The life of the workers: events to actions. "Why did it do that?" is answered here. Pure.
+//! The life of the workers: events to actions. "StartReason did it do that?" is answered here. Pure.
 //!
 //! Whoever runs it performs the actions in order, answers `Spawn` with `Spawned` or `SpawnFailed` before
 //! any other event, tells every death before anything else of the same turn, and ends each turn with
@@ -11,7 +11,7 @@ pub mod worker;
 use policy::{Policy, Time};
 use signal::Signal;
 use std::time::Duration;
-use worker::{Generation, Part, Pid, Status, Told, Trouble, WaitStatus, Worker};
+use worker::{Generation, Pid, Role, StartFailure, Status, StopState, WaitStatus, Worker};
 
 /// The kernel's news, as far as it concerns workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +48,17 @@ pub enum Action {
     /// Write the status file.
     Publish(Status),
     /// A line for the log that Perl's start_server has too.
-    Say(String),
+    LogCompat(String),
     /// A line for the log that only we have.
-    Tell(String),
+    LogNote(String),
     /// Nobody is left: leave.
     Finish(Outcome),
 }
 
-/// Why it ends.
+/// StartReason it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Told,
+    Stopped,
     /// No worker could be started.
     GivenUp,
 }
@@ -80,18 +80,18 @@ pub struct Supervisor {
     /// Failed attempts in a row.
     failures: u32,
     /// There, until a worker stands, once an attempt has failed.
-    trouble: Option<Trouble>,
+    start_failure: Option<StartFailure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// A worker is being started.
     Starting {
-        why: Why,
+        why: StartReason,
         step: Step,
     },
     /// The current worker stands and nothing is in progress.
-    Standing {
+    Up {
         since: Time,
     },
     /// New and old serve side by side.
@@ -105,9 +105,9 @@ enum Phase {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+enum StartReason {
     /// There is no current worker: at the beginning, and when it died unexpectedly.
-    Vacancy,
+    NoWorker,
     /// HUP or auto-restart: once the new one stands, the old ones are told to finish.
     Restart,
 }
@@ -140,9 +140,9 @@ impl Supervisor {
             attempted: now,
             restart_again: false,
             failures: 0,
-            trouble: None,
+            start_failure: None,
         };
-        supervisor.spawn(Why::Vacancy, now, &mut actions);
+        supervisor.spawn(StartReason::NoWorker, now, &mut actions);
         (supervisor, actions)
     }
 
@@ -186,12 +186,12 @@ impl Supervisor {
         let next_step = match self.phase {
             Phase::Starting { step, .. } => match step {
                 Step::Proving { until } => until,
-                Step::Executing { until } => until.filter(|_| policy.readiness.is_told()),
+                Step::Executing { until } => until.filter(|_| policy.readiness.is_announced()),
                 Step::Pausing { until } => Some(until),
                 Step::Forking | Step::Overdue => None,
             },
             Phase::Delaying { until, .. } => Some(until),
-            Phase::Standing { since } => self
+            Phase::Up { since } => self
                 .next_auto_restart(since, policy)
                 .map(|restart| restart.at),
             Phase::Finishing(_) | Phase::Finished => None,
@@ -204,8 +204,8 @@ impl Supervisor {
     }
 
     /// Whether a worker stands and nothing is in progress.
-    pub fn is_standing(&self) -> bool {
-        matches!(self.phase, Phase::Standing { .. })
+    pub fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up { .. })
     }
 
     /// Whether everybody was told to finish.
@@ -224,10 +224,10 @@ impl Supervisor {
         self.workers.push(Worker {
             pid,
             generation: self.generation,
-            part: Part::Candidate,
-            told: Told::No,
+            role: Role::Candidate,
+            stop: StopState::NotSignalled,
         });
-        let trial = match policy.readiness.is_told() {
+        let trial = match policy.readiness.is_announced() {
             true => policy.start_timeout,
             false => Some(policy.interval),
         };
@@ -237,11 +237,11 @@ impl Supervisor {
                 until: trial.map(|trial| now + trial),
             },
         };
-        say(actions, format!("starting new worker {pid}"));
+        log_compat(actions, format!("starting new worker {pid}"));
     }
 
     fn ready(&mut self, pid: Pid, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
-        if !policy.readiness.is_told() || !self.is_candidate(pid) {
+        if !policy.readiness.is_announced() || !self.is_candidate(pid) {
             return;
         }
         // Its word may be heard before the news that its program runs.
@@ -271,7 +271,7 @@ impl Supervisor {
     pub fn is_candidate(&self, pid: Pid) -> bool {
         self.workers
             .iter()
-            .any(|worker| worker.pid == pid && worker.part == Part::Candidate)
+            .any(|worker| worker.pid == pid && worker.role == Role::Candidate)
     }
 
     fn exited(
@@ -285,26 +285,26 @@ impl Supervisor {
         let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) else {
             return;
         };
-        let part = self.workers.remove(index).part;
+        let role = self.workers.remove(index).role;
         match self.phase {
             Phase::Finishing(outcome) => {
-                say(actions, format!("worker {pid} died, status:{status}"));
-                if part != Part::Candidate {
+                log_compat(actions, format!("worker {pid} died, status:{status}"));
+                if role != Role::Candidate {
                     self.publish(actions);
                 }
                 self.finish_if_alone(outcome, actions);
             }
             Phase::Finished => {}
-            Phase::Starting { .. } | Phase::Standing { .. } | Phase::Delaying { .. } => {
-                match part {
-                    Part::Candidate => {
-                        say(actions, format!("new worker {pid} seems to have failed to start, exit status:{status}"));
+            Phase::Starting { .. } | Phase::Up { .. } | Phase::Delaying { .. } => {
+                match role {
+                    Role::Candidate => {
+                        log_compat(actions, format!("new worker {pid} seems to have failed to start, exit status:{status}"));
                         if let Phase::Starting { why, .. } = self.phase {
                             self.failed(why, now, policy, actions);
                         }
                     }
-                    Part::Current => {
-                        say(
+                    Role::Current => {
+                        log_compat(
                             actions,
                             format!(
                                 "worker {pid} died unexpectedly with status:{status}, restarting"
@@ -313,11 +313,15 @@ impl Supervisor {
                         self.publish(actions);
                         // During the delay the old ones were not told yet: they serve until a successor stands.
                         let delaying = matches!(self.phase, Phase::Delaying { .. });
-                        let why = if delaying { Why::Restart } else { Why::Vacancy };
+                        let why = if delaying {
+                            StartReason::Restart
+                        } else {
+                            StartReason::NoWorker
+                        };
                         self.begin(why, now, actions);
                     }
-                    Part::Old => {
-                        say(actions, format!("old worker {pid} died, status:{status}"));
+                    Role::Old => {
+                        log_compat(actions, format!("old worker {pid} died, status:{status}"));
                         self.publish(actions);
                     }
                 }
@@ -326,16 +330,16 @@ impl Supervisor {
     }
 
     /// An attempt to start a worker has failed.
-    fn failed(&mut self, why: Why, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    fn failed(&mut self, why: StartReason, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
         self.failures += 1;
-        self.trouble = policy.tells_failures().then_some(Trouble {
+        self.start_failure = policy.tells_failures().then_some(StartFailure {
             failed: self.generation,
             given_up: false,
         });
         if policy.max_start_failures == self.failures {
             return self.give_up(now, policy, actions);
         }
-        if self.trouble.is_some() {
+        if self.start_failure.is_some() {
             self.publish(actions);
         }
         self.pause(why, self.attempted + policy.interval);
@@ -346,25 +350,25 @@ impl Supervisor {
         let failures = std::mem::take(&mut self.failures);
         let serving = self.workers.iter_mut().rev();
         let Some(heir) = serving
-            .filter(|worker| worker.told == Told::No)
-            .find(|worker| worker.part == Part::Old)
+            .filter(|worker| worker.stop == StopState::NotSignalled)
+            .find(|worker| worker.role == Role::Old)
         else {
-            tell(
+            log_note(
                 actions,
                 format!("giving up after {failures} failed starts, no worker is left to serve"),
             );
             self.phase = Phase::Finishing(Outcome::GivenUp);
             return self.finish_if_alone(Outcome::GivenUp, actions);
         };
-        heir.part = Part::Current;
+        heir.role = Role::Current;
         let generation = heir.generation;
-        tell(
+        log_note(
             actions,
-            format!("giving up the restart after {failures} failed starts, generation {generation} serves on"),
+            format!("giving up the restart after {failures} failed starts, generation {generation} is still serving"),
         );
         // The outcome is that of the restart that follows, if one does.
-        if let Some(trouble) = &mut self.trouble {
-            trouble.given_up = !self.restart_again;
+        if let Some(start_failure) = &mut self.start_failure {
+            start_failure.given_up = !self.restart_again;
         }
         self.publish(actions);
         self.settle(now, now, policy, actions);
@@ -372,8 +376,8 @@ impl Supervisor {
 
     fn hup(&mut self, now: Time, actions: &mut Vec<Action>) {
         match self.phase {
-            Phase::Standing { .. } => {
-                say(actions, "received HUP, spawning a new worker".to_string());
+            Phase::Up { .. } => {
+                log_compat(actions, "received HUP, spawning a new worker".to_string());
                 self.restart(now, actions);
             }
             Phase::Starting { .. } | Phase::Delaying { .. } => self.restart_again = true,
@@ -384,17 +388,21 @@ impl Supervisor {
     fn restart(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.restart_again = false;
         for worker in &mut self.workers {
-            worker.part = Part::Old;
+            worker.role = Role::Old;
         }
-        if let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.given_up) {
-            trouble.given_up = false;
+        if let Some(start_failure) = self
+            .start_failure
+            .as_mut()
+            .filter(|start_failure| start_failure.given_up)
+        {
+            start_failure.given_up = false;
             self.publish(actions);
         }
-        self.begin(Why::Restart, now, actions);
+        self.begin(StartReason::Restart, now, actions);
     }
 
     /// Makes an attempt at once, or as soon as the last one lies far enough back.
-    fn begin(&mut self, why: Why, now: Time, actions: &mut Vec<Action>) {
+    fn begin(&mut self, why: StartReason, now: Time, actions: &mut Vec<Action>) {
         if now >= self.attempted + SHORTEST_PAUSE {
             self.spawn(why, now, actions);
         } else {
@@ -406,9 +414,7 @@ impl Supervisor {
         let outcome = match self.phase {
             Phase::Finished => return,
             Phase::Finishing(outcome) => outcome,
-            Phase::Starting { .. } | Phase::Standing { .. } | Phase::Delaying { .. } => {
-                Outcome::Told
-            }
+            Phase::Starting { .. } | Phase::Up { .. } | Phase::Delaying { .. } => Outcome::Stopped,
         };
         self.phase = Phase::Finishing(outcome);
         let signal = if received == Signal::INT {
@@ -417,7 +423,7 @@ impl Supervisor {
             policy.signal_on_term
         };
         let everyone = pids(&self.workers);
-        say(
+        log_compat(
             actions,
             format!(
                 "received {received}, sending {signal} to all workers:{}",
@@ -431,7 +437,7 @@ impl Supervisor {
     fn finish_if_alone(&mut self, outcome: Outcome, actions: &mut Vec<Action>) {
         if self.workers.is_empty() {
             self.phase = Phase::Finished;
-            say(actions, "exiting".to_string());
+            log_compat(actions, "exiting".to_string());
             actions.push(Action::Finish(outcome));
         }
     }
@@ -446,7 +452,7 @@ impl Supervisor {
             Phase::Starting {
                 why,
                 step: Step::Executing { until: Some(until) } | Step::Proving { until: Some(until) },
-            } if until <= now && policy.readiness.is_told() => self.kill_overdue(why, actions),
+            } if until <= now && policy.readiness.is_announced() => self.kill_overdue(why, actions),
             Phase::Starting {
                 why,
                 step: Step::Proving { until: Some(until) },
@@ -454,7 +460,7 @@ impl Supervisor {
             Phase::Delaying { since, until } if until <= now => {
                 self.end_old_workers(since, now, policy, actions)
             }
-            Phase::Standing { since } => self.restart_by_time(since, now, policy, actions),
+            Phase::Up { since } => self.restart_by_time(since, now, policy, actions),
             Phase::Starting { .. }
             | Phase::Delaying { .. }
             | Phase::Finishing(_)
@@ -466,7 +472,7 @@ impl Supervisor {
         for worker in &mut self.workers {
             if kill_at(worker, policy).is_some_and(|at| at <= now) {
                 let pid = worker.pid;
-                tell(
+                log_note(
                     actions,
                     format!("worker {pid} has not ended within --kill-timeout, killing it"),
                 );
@@ -476,10 +482,10 @@ impl Supervisor {
     }
 
     /// The candidate has not become ready in time.
-    fn kill_overdue(&mut self, why: Why, actions: &mut Vec<Action>) {
+    fn kill_overdue(&mut self, why: StartReason, actions: &mut Vec<Action>) {
         if let Some(candidate) = self.workers.last_mut() {
             let pid = candidate.pid;
-            tell(
+            log_note(
                 actions,
                 format!("new worker {pid} is not ready within --start-timeout, killing it"),
             );
@@ -490,29 +496,29 @@ impl Supervisor {
     }
 
     /// The candidate has passed its check.
-    fn stand(&mut self, why: Why, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    fn stand(&mut self, why: StartReason, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
         if let Some(candidate) = self.workers.last_mut() {
-            candidate.part = Part::Current;
+            candidate.role = Role::Current;
         }
         self.failures = 0;
-        self.trouble = None;
+        self.start_failure = None;
         self.publish(actions);
         match why {
-            Why::Vacancy => self.settle(now, now, policy, actions),
-            Why::Restart => {
+            StartReason::NoWorker => self.settle(now, now, policy, actions),
+            StartReason::Restart => {
                 let old = match self.old_workers() {
                     old if old.is_empty() => "none".to_string(),
                     old => join(&old),
                 };
                 let signal = policy.signal_on_hup;
-                say(
+                log_compat(
                     actions,
                     format!("new worker is now running, sending {signal} to old workers:{old}"),
                 );
                 match policy.kill_old_delay {
                     Duration::ZERO => self.end_old_workers(now, now, policy, actions),
                     delay => {
-                        say(
+                        log_compat(
                             actions,
                             format!(
                                 "sleeping {} secs before killing old workers",
@@ -536,14 +542,14 @@ impl Supervisor {
         policy: &Policy,
         actions: &mut Vec<Action>,
     ) {
-        say(actions, "killing old workers".to_string());
-        let is_old = |worker: &Worker| worker.part == Part::Old;
+        log_compat(actions, "killing old workers".to_string());
+        let is_old = |worker: &Worker| worker.role == Role::Old;
         self.tell_to_finish(is_old, policy.signal_on_hup, now, actions);
         self.settle(since, now, policy, actions);
     }
 
     fn settle(&mut self, since: Time, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
-        self.phase = Phase::Standing { since };
+        self.phase = Phase::Up { since };
         if self.restart_again {
             self.hup(now, actions);
         } else {
@@ -564,7 +570,7 @@ impl Supervisor {
         {
             let interval = restart.interval.as_secs();
             let forced = if restart.forced { "forced, " } else { "" };
-            say(
+            log_compat(
                 actions,
                 format!("autorestart triggered ({forced}interval={interval})"),
             );
@@ -583,7 +589,7 @@ impl Supervisor {
         })
     }
 
-    fn spawn(&mut self, why: Why, now: Time, actions: &mut Vec<Action>) {
+    fn spawn(&mut self, why: StartReason, now: Time, actions: &mut Vec<Action>) {
         self.generation += 1;
         self.attempted = now;
         self.phase = Phase::Starting {
@@ -595,7 +601,7 @@ impl Supervisor {
         });
     }
 
-    fn pause(&mut self, why: Why, until: Time) {
+    fn pause(&mut self, why: StartReason, until: Time) {
         let until = until.max(self.attempted + SHORTEST_PAUSE);
         self.phase = Phase::Starting {
             why,
@@ -617,8 +623,8 @@ impl Supervisor {
             let signal = Signal::CONT;
             actions.push(Action::Signal { pid, signal });
             // The time to finish in begins with the first word.
-            if worker.told == Told::No {
-                worker.told = Told::At(now);
+            if worker.stop == StopState::NotSignalled {
+                worker.stop = StopState::SignalledAt(now);
             }
         }
     }
@@ -632,10 +638,10 @@ impl Supervisor {
         let proved = self
             .workers
             .iter()
-            .filter(|worker| worker.part != Part::Candidate);
+            .filter(|worker| worker.role != Role::Candidate);
         Status {
             workers: proved.copied().collect(),
-            trouble: self.trouble,
+            start_failure: self.start_failure,
         }
     }
 
@@ -643,7 +649,7 @@ impl Supervisor {
         pids(
             self.workers
                 .iter()
-                .filter(|worker| worker.part == Part::Old),
+                .filter(|worker| worker.role == Role::Old),
         )
     }
 }
@@ -657,7 +663,7 @@ struct AutoRestart {
 }
 
 fn kill(worker: &mut Worker, actions: &mut Vec<Action>) {
-    worker.told = Told::Killed;
+    worker.stop = StopState::Killed;
     actions.push(Action::Signal {
         pid: worker.pid,
         signal: Signal::KILL,
@@ -666,18 +672,18 @@ fn kill(worker: &mut Worker, actions: &mut Vec<Action>) {
 
 /// When a worker that was told to finish is to be killed.
 fn kill_at(worker: &Worker, policy: &Policy) -> Option<Time> {
-    match worker.told {
-        Told::At(told) => policy.kill_timeout.map(|timeout| told + timeout),
-        Told::No | Told::Killed => None,
+    match worker.stop {
+        StopState::SignalledAt(told) => policy.kill_timeout.map(|timeout| told + timeout),
+        StopState::NotSignalled | StopState::Killed => None,
     }
 }
 
-fn say(actions: &mut Vec<Action>, line: String) {
-    actions.push(Action::Say(line));
+fn log_compat(actions: &mut Vec<Action>, line: String) {
+    actions.push(Action::LogCompat(line));
 }
 
-fn tell(actions: &mut Vec<Action>, line: String) {
-    actions.push(Action::Tell(line));
+fn log_note(actions: &mut Vec<Action>, line: String) {
+    actions.push(Action::LogNote(line));
 }
 
 fn pids<'a>(workers: impl IntoIterator<Item = &'a Worker>) -> Vec<Pid> {

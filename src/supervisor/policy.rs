@@ -40,7 +40,7 @@ pub enum Readiness {
 
 impl Readiness {
     /// Whether the worker itself says so.
-    pub fn is_told(self) -> bool {
+    pub fn is_announced(self) -> bool {
         self != Readiness::Interval
     }
 }
@@ -54,16 +54,16 @@ const AUTO_RESTART_KILL_OLD_DELAY: u32 = 5;
 impl Policy {
     /// Whether the status file tells of failed attempts: not as long as all is as under Perl.
     pub fn tells_failures(&self) -> bool {
-        self.readiness.is_told() || self.max_start_failures != 0
+        self.readiness.is_announced() || self.max_start_failures != 0
     }
 
     /// Applies the steering variables, as `variable` knows them, to `self`, the policy of the options alone.
     ///
-    /// A value that is no number of seconds counts as not set; `complain` is told a sentence about it.
-    pub fn steered<'a>(
+    /// A value that is no number of seconds counts as not set; `warn` is told a sentence about it.
+    pub fn with_overrides<'a>(
         &self,
         variable: impl Fn(&str) -> Option<&'a OsStr>,
-        mut complain: impl FnMut(String),
+        mut warn: impl FnMut(String),
     ) -> Policy {
         let mut seconds = |name: &str| -> Option<u32> {
             let text = variable(name)?.to_string_lossy();
@@ -73,7 +73,7 @@ impl Policy {
             }
             let number = parse_whole(&text);
             if let Err(reason) = number {
-                complain(format!("{name}={text}: {reason}"));
+                warn(format!("{name}={text}: {reason}"));
             }
             number.ok()
         };
@@ -133,9 +133,9 @@ mod tests {
                 .find(|(n, _)| *n == name)
                 .map(|(_, value)| OsStr::new(*value))
         };
-        let mut complaints = Vec::new();
-        let policy = options.steered(lookup, |complaint| complaints.push(complaint));
-        (policy, complaints)
+        let mut warnings = Vec::new();
+        let policy = options.with_overrides(lookup, |warning| warnings.push(warning));
+        (policy, warnings)
     }
 
     #[test]
@@ -171,20 +171,20 @@ mod tests {
             ),
         ];
         for (variables, delay, auto_restart) in table {
-            let (policy, complaints) = steer(variables);
+            let (policy, warnings) = steer(variables);
             assert_eq!(policy.kill_old_delay.as_secs(), delay, "{variables:?}");
             assert_eq!(
                 policy.auto_restart.map(|interval| interval.as_secs()),
                 auto_restart,
                 "{variables:?}"
             );
-            assert_eq!(complaints, [""; 0], "{variables:?}");
+            assert_eq!(warnings, [""; 0], "{variables:?}");
         }
     }
 
     #[test]
     fn a_bad_value_is_told_and_counts_as_not_set() {
-        let (policy, complaints) = steer(&[
+        let (policy, warnings) = steer(&[
             ("ENABLE_AUTO_RESTART", "1"),
             ("KILL_OLD_DELAY", "soon"),
             ("AUTO_RESTART_INTERVAL", "-7"),
@@ -197,7 +197,7 @@ mod tests {
             (5, 360)
         );
         assert_eq!(
-            complaints,
+            warnings,
             [
                 "KILL_OLD_DELAY=soon: not a whole number",
                 "AUTO_RESTART_INTERVAL=-7: a negative number"
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nasty_numbers() {
+    fn a_million_random_numbers() {
         const WORDS: [&str; 12] = [
             "",
             "+",
@@ -246,7 +246,7 @@ mod tests {
             "é",
             "0x",
         ];
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             if let Ok(number) = parse_whole(text) {
                 assert_eq!(parse_whole(&number.to_string()), Ok(number), "{text:?}");
             }

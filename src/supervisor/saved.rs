@@ -33,7 +33,7 @@ impl Supervisor {
         let mut vacancy = false;
         let (phase, since, until) = match self.phase {
             Phase::Starting { why, step } => {
-                vacancy = why == Why::Vacancy;
+                vacancy = why == StartReason::NoWorker;
                 match step {
                     Step::Forking => ("forking", None, None),
                     Step::Executing { until } => ("executing", None, until),
@@ -42,9 +42,9 @@ impl Supervisor {
                     Step::Pausing { until } => ("pausing", None, Some(until)),
                 }
             }
-            Phase::Standing { since } => ("standing", Some(since), None),
+            Phase::Up { since } => ("standing", Some(since), None),
             Phase::Delaying { since, until } => ("delaying", Some(since), Some(until)),
-            Phase::Finishing(Outcome::Told) => ("finishing", None, None),
+            Phase::Finishing(Outcome::Stopped) => ("finishing", None, None),
             Phase::Finishing(Outcome::GivenUp) => ("giving_up", None, None),
             Phase::Finished => ("finished", None, None),
         };
@@ -53,8 +53,10 @@ impl Supervisor {
             attempted: ago(self.attempted, now),
             restart_again: self.restart_again,
             failures: self.failures,
-            failed: self.trouble.map(|trouble| trouble.failed),
-            given_up: self.trouble.is_some_and(|trouble| trouble.given_up),
+            failed: self.start_failure.map(|start_failure| start_failure.failed),
+            given_up: self
+                .start_failure
+                .is_some_and(|start_failure| start_failure.given_up),
             phase: phase.to_string(),
             vacancy,
             since: since.map(|since| ago(since, now)),
@@ -63,17 +65,17 @@ impl Supervisor {
         let workers = self.workers.iter().map(|worker| SavedWorker {
             pid: worker.pid,
             generation: worker.generation,
-            part: match worker.part {
-                Part::Candidate => "candidate",
-                Part::Current => "current",
-                Part::Old => "old",
+            part: match worker.role {
+                Role::Candidate => "candidate",
+                Role::Current => "current",
+                Role::Old => "old",
             }
             .to_string(),
-            told: match worker.told {
-                Told::At(then) => Some(ago(then, now)),
-                Told::No | Told::Killed => None,
+            told: match worker.stop {
+                StopState::SignalledAt(then) => Some(ago(then, now)),
+                StopState::NotSignalled | StopState::Killed => None,
             },
-            killed: worker.told == Told::Killed,
+            killed: worker.stop == StopState::Killed,
         });
         (saved, workers.collect())
     }
@@ -85,8 +87,8 @@ impl Supervisor {
         now: Time,
     ) -> Result<Supervisor, String> {
         let why = match saved.vacancy {
-            true => Why::Vacancy,
-            false => Why::Restart,
+            true => StartReason::NoWorker,
+            false => StartReason::Restart,
         };
         let since = saved.since.map(|ago| now.saturating_sub(ago));
         let until = saved.left.map(|left| now.saturating_add(left));
@@ -96,9 +98,9 @@ impl Supervisor {
             ("proving", _, until) => starting(Step::Proving { until }),
             ("overdue", ..) => starting(Step::Overdue),
             ("pausing", _, Some(until)) => starting(Step::Pausing { until }),
-            ("standing", Some(since), _) => Phase::Standing { since },
+            ("standing", Some(since), _) => Phase::Up { since },
             ("delaying", Some(since), Some(until)) => Phase::Delaying { since, until },
-            ("finishing", ..) => Phase::Finishing(Outcome::Told),
+            ("finishing", ..) => Phase::Finishing(Outcome::Stopped),
             ("giving_up", ..) => Phase::Finishing(Outcome::GivenUp),
             _ => {
                 return Err(format!(
@@ -111,16 +113,16 @@ impl Supervisor {
             Ok(Worker {
                 pid: worker.pid,
                 generation: worker.generation,
-                part: match worker.part.as_str() {
-                    "candidate" => Part::Candidate,
-                    "current" => Part::Current,
-                    "old" => Part::Old,
+                role: match worker.part.as_str() {
+                    "candidate" => Role::Candidate,
+                    "current" => Role::Current,
+                    "old" => Role::Old,
                     part => return Err(format!("the part {part:?} is none of a worker")),
                 },
-                told: match (worker.told, worker.killed) {
-                    (_, true) => Told::Killed,
-                    (Some(ago), false) => Told::At(now.saturating_sub(ago)),
-                    (None, false) => Told::No,
+                stop: match (worker.told, worker.killed) {
+                    (_, true) => StopState::Killed,
+                    (Some(ago), false) => StopState::SignalledAt(now.saturating_sub(ago)),
+                    (None, false) => StopState::NotSignalled,
                 },
             })
         });
@@ -131,7 +133,7 @@ impl Supervisor {
             attempted: now.saturating_sub(saved.attempted),
             restart_again: saved.restart_again,
             failures: saved.failures,
-            trouble: saved.failed.map(|failed| Trouble {
+            start_failure: saved.failed.map(|failed| StartFailure {
                 failed,
                 given_up: saved.given_up,
             }),

@@ -207,7 +207,7 @@ impl World {
         let candidate = self.live.iter_mut().find(|(_, process)| !process.proved);
         if let Some((&pid, process)) = candidate {
             // The word may overtake the news of the exec, which is none any more then.
-            process.executed |= self.policy.readiness.is_told();
+            process.executed |= self.policy.readiness.is_announced();
             process.said_ready = true;
             self.tell(Event::Ready(pid));
         }
@@ -275,7 +275,7 @@ impl World {
                 Action::Spawn { generation } => self.spawn(generation),
                 Action::Signal { pid, signal } => self.signal(pid, signal),
                 Action::Publish(status) => self.publish(&status),
-                Action::Say(line) => {
+                Action::LogCompat(line) => {
                     let by_hup = line.starts_with("received HUP");
                     self.restarts_by_hup += usize::from(by_hup);
                     if by_hup || line.starts_with("autorestart") || line.contains("unexpectedly") {
@@ -283,7 +283,7 @@ impl World {
                         self.given_up = false;
                     }
                 }
-                Action::Tell(line) => {
+                Action::LogNote(line) => {
                     if line.starts_with("giving up") {
                         let all = self.policy.max_start_failures;
                         self.check(
@@ -297,7 +297,7 @@ impl World {
                 }
                 Action::Finish(outcome) => {
                     let because = match outcome {
-                        Outcome::Told => self.terminated,
+                        Outcome::Stopped => self.terminated,
                         Outcome::GivenUp => self.given_up,
                     };
                     self.check(
@@ -371,7 +371,7 @@ impl World {
                     .zip(timeout)
                     .is_some_and(|(told, time)| told + time <= now);
                 let may_wait = process.overdue_at.is_none_or(|at| at > now);
-                let overdue = policy.readiness.is_told() && !process.proved && !may_wait;
+                let overdue = policy.readiness.is_announced() && !process.proved && !may_wait;
                 !std::mem::replace(&mut process.killed, true) && (stays || overdue)
             }
             _ => {
@@ -387,7 +387,7 @@ impl World {
 
     fn publish(&mut self, status: &Status) {
         let workers = &status.workers;
-        let told = status.trouble.is_none() || self.policy.tells_failures();
+        let told = status.start_failure.is_none() || self.policy.tells_failures();
         self.check(told, "failures are told where somebody asked for it");
         self.check(
             workers
@@ -401,7 +401,7 @@ impl World {
                 return;
             };
             let passed = process.executed
-                && match self.policy.readiness.is_told() {
+                && match self.policy.readiness.is_announced() {
                     true => process.said_ready,
                     false => process.proves_at <= self.now,
                 };

@@ -78,30 +78,30 @@ impl Life {
 }
 
 fn line(text: &str) -> Action {
-    Action::Say(text.to_string())
+    Action::LogCompat(text.to_string())
 }
 
-fn published(workers: &[(Generation, Pid, Part)]) -> Action {
+fn published(workers: &[(Generation, Pid, Role)]) -> Action {
     Publish(Status {
         workers: workers
             .iter()
-            .map(|&(generation, pid, part)| Worker {
+            .map(|&(generation, pid, role)| Worker {
                 pid,
                 generation,
-                part,
-                told: Told::No,
+                role,
+                stop: StopState::NotSignalled,
             })
             .collect(),
-        trouble: None,
+        start_failure: None,
     })
 }
 
 /// The status file while, or after, the start of this generation failed.
-fn troubled(workers: &[(Generation, Pid, Part)], failed: Generation, given_up: bool) -> Action {
+fn troubled(workers: &[(Generation, Pid, Role)], failed: Generation, given_up: bool) -> Action {
     let Publish(mut status) = published(workers) else {
         unreachable!()
     };
-    status.trouble = Some(Trouble { failed, given_up });
+    status.start_failure = Some(StartFailure { failed, given_up });
     Publish(status)
 }
 
@@ -129,7 +129,7 @@ fn the_first_worker_stands_after_the_interval() {
     life.news(Event::Executed);
     assert_eq!(life.seconds_left(), Some(1));
     life.pass(1);
-    life.expect(&[published(&[(1, 101, Part::Current)])]);
+    life.expect(&[published(&[(1, 101, Role::Current)])]);
     assert_eq!(life.seconds_left(), None, "idle");
 }
 
@@ -141,7 +141,7 @@ fn a_worker_whose_exec_takes_long_has_not_started() {
     life.pass(5);
     life.expect(&[]);
     life.news(Event::Executed);
-    life.expect(&[published(&[(1, 101, Part::Current)])]);
+    life.expect(&[published(&[(1, 101, Role::Current)])]);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn hup_starts_a_new_worker_and_then_ends_the_old_one() {
     life.pass(1);
     let [quit, cont] = told(101, Signal::QUIT);
     life.expect(&[
-        published(&[(1, 101, Part::Old), (2, 102, Part::Current)]),
+        published(&[(1, 101, Role::Old), (2, 102, Role::Current)]),
         line("new worker is now running, sending QUIT to old workers:101"),
         line("killing old workers"),
         quit,
@@ -166,7 +166,7 @@ fn hup_starts_a_new_worker_and_then_ends_the_old_one() {
     life.dies(101, 0);
     life.expect(&[
         line("old worker 101 died, status:0"),
-        published(&[(2, 102, Part::Current)]),
+        published(&[(2, 102, Role::Current)]),
     ]);
 }
 
@@ -236,14 +236,14 @@ fn a_new_worker_that_dies_during_the_delay_leaves_the_old_ones_serving_until_the
     life.dies(102, 9);
     life.expect(&[
         line("worker 102 died unexpectedly with status:9, restarting"),
-        published(&[(1, 101, Part::Old)]),
+        published(&[(1, 101, Role::Old)]),
         Spawn { generation: 3 },
     ]);
     life.spawn(103);
     life.actions.clear();
     life.pass(1);
     life.expect(&[
-        published(&[(1, 101, Part::Old), (3, 103, Part::Current)]),
+        published(&[(1, 101, Role::Old), (3, 103, Role::Current)]),
         line("new worker is now running, sending QUIT to old workers:101"),
         line("sleeping 5 secs before killing old workers"),
     ]);
@@ -326,7 +326,7 @@ fn term_is_obeyed_in_every_phase() {
         }
         assert_eq!(
             life.actions[life.actions.len() - 2..],
-            [line("exiting"), Finish(Outcome::Told)],
+            [line("exiting"), Finish(Outcome::Stopped)],
             "{phase}"
         );
         life.actions.clear();
@@ -388,7 +388,7 @@ fn strangers_are_reaped_in_silence() {
 }
 
 fn own(text: &str) -> Action {
-    Action::Tell(text.to_string())
+    Action::LogNote(text.to_string())
 }
 
 /// A life whose workers say themselves that they are ready, with one that stands.
@@ -412,7 +412,7 @@ fn who_says_that_it_is_ready_stands_at_once() {
     life.news(Event::Ready(102));
     let [quit, cont] = told(101, Signal::QUIT);
     life.expect(&[
-        published(&[(1, 101, Part::Old), (2, 102, Part::Current)]),
+        published(&[(1, 101, Role::Old), (2, 102, Role::Current)]),
         line("new worker is now running, sending QUIT to old workers:101"),
         line("killing old workers"),
         quit,
@@ -460,7 +460,7 @@ fn who_is_not_ready_in_time_is_killed_and_has_failed() {
     life.dies(102, 9);
     life.expect(&[
         line("new worker 102 seems to have failed to start, exit status:9"),
-        troubled(&[(1, 101, Part::Old)], 2, false),
+        troubled(&[(1, 101, Role::Old)], 2, false),
         Spawn { generation: 3 },
     ]);
 }
@@ -476,15 +476,15 @@ fn after_so_many_failed_starts_the_restart_is_given_up_until_the_next_hup() {
     life.actions.clear();
     life.news(Event::SpawnFailed);
     life.expect(&[
-        own("giving up the restart after 2 failed starts, generation 1 serves on"),
-        troubled(&[(1, 101, Part::Current)], 3, true),
+        own("giving up the restart after 2 failed starts, generation 1 is still serving"),
+        troubled(&[(1, 101, Role::Current)], 3, true),
     ]);
     assert_eq!(life.seconds_left(), None);
     life.pass(100);
     life.news(Event::Hup);
     life.expect(&[
         line("received HUP, spawning a new worker"),
-        troubled(&[(1, 101, Part::Old)], 3, false),
+        troubled(&[(1, 101, Role::Old)], 3, false),
         Spawn { generation: 4 },
     ]);
     life.spawn(104);
@@ -492,7 +492,7 @@ fn after_so_many_failed_starts_the_restart_is_given_up_until_the_next_hup() {
     life.pass(1);
     assert_eq!(
         life.actions[0],
-        published(&[(1, 101, Part::Old), (4, 104, Part::Current)])
+        published(&[(1, 101, Role::Old), (4, 104, Role::Current)])
     );
 }
 
@@ -508,8 +508,8 @@ fn a_hup_during_the_last_attempt_begins_anew_and_nothing_is_given_up_yet() {
     life.dies(102, 256);
     life.expect(&[
         line("new worker 102 seems to have failed to start, exit status:256"),
-        own("giving up the restart after 1 failed starts, generation 1 serves on"),
-        troubled(&[(1, 101, Part::Current)], 2, false),
+        own("giving up the restart after 1 failed starts, generation 1 is still serving"),
+        troubled(&[(1, 101, Role::Current)], 2, false),
         line("received HUP, spawning a new worker"),
     ]);
     life.pass(1);

@@ -16,13 +16,13 @@ pub type WaitStatus = i32;
 pub struct Worker {
     pub pid: Pid,
     pub generation: Generation,
-    pub part: Part,
-    pub told: Told,
+    pub role: Role,
+    pub stop: StopState,
 }
 
 /// What a worker is among the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Role {
     /// On probation: it has not passed its check yet.
     Candidate,
     /// The newest that passed.
@@ -33,9 +33,9 @@ pub enum Part {
 
 /// Whether a worker was told to finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    No,
-    At(Time),
+pub enum StopState {
+    NotSignalled,
+    SignalledAt(Time),
     /// It did not listen.
     Killed,
 }
@@ -45,12 +45,12 @@ pub enum Told {
 pub struct Status {
     /// Those that passed their check, oldest first.
     pub workers: Vec<Worker>,
-    pub trouble: Option<Trouble>,
+    pub start_failure: Option<StartFailure>,
 }
 
 /// The last attempt to start a worker has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct StartFailure {
     pub failed: Generation,
     /// No more attempts follow until somebody asks for a restart.
     pub given_up: bool,

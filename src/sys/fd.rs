@@ -62,7 +62,7 @@ pub(super) fn own(number: RawFd) -> OwnedFd {
 }
 
 /// Takes over a descriptor that this process was started with, and makes it close-on-exec. Each is taken once.
-pub fn take(number: RawFd) -> io::Result<OwnedFd> {
+pub fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_SETFD takes an integer and touches no memory; a number that is not open is an error.
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     Ok(own(number))

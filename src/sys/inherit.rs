@@ -5,7 +5,7 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes a descriptor over and makes it close-on-exec. The caller sees to it that each is taken once.
-pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_SETFD takes an integer and touches no memory; a number that is not open is an error.
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: the descriptor is open, as the call above has shown, and was inherited for this caller.

@@ -58,7 +58,7 @@ pub struct Forked {
     pub report: OwnedFd,
 }
 
-/// Why a child could not become its program.
+/// StartReason a child could not become its program.
 pub struct Failure {
     pub step: Step,
     pub error: io::Error,

@@ -51,7 +51,7 @@ pub struct State {
     pub pid_file: Option<pid_file::Saved>,
     pub log: log::Saved,
     pub log_command: Option<log::SavedCommand>,
-    pub manager: service_manager::Saved,
+    pub service_manager: service_manager::Saved,
     pub messages: Vec<service_manager::SavedMessage>,
     pub variables: Vec<environment::Saved>,
 }
@@ -86,7 +86,7 @@ impl State {
         save(&mut text, self.pid_file.as_mut_slice());
         save(&mut text, from_mut(&mut self.log));
         save(&mut text, self.log_command.as_mut_slice());
-        save(&mut text, from_mut(&mut self.manager));
+        save(&mut text, from_mut(&mut self.service_manager));
         save(&mut text, &mut self.messages);
         save(&mut text, &mut self.variables);
         text += "end\n";
@@ -98,17 +98,17 @@ impl State {
         let body = text.strip_prefix("start_server state ");
         let (version, body) = body
             .and_then(|body| body.split_once('\n'))
-            .ok_or("it is no state")?;
+            .ok_or("this is not a saved state")?;
         let known = FIRST..=VERSION;
         if !version
             .parse()
             .is_ok_and(|version| known.contains(&version))
         {
-            return Err(format!("version {version} of the state is not known"));
+            return Err(format!("the saved state has the unknown version {version}"));
         }
         let body = body
             .strip_suffix("end\n")
-            .ok_or("the end of the state is missing")?;
+            .ok_or("the saved state is cut off")?;
         Ok(State {
             origin: one(body)?,
             supervisor: one(body)?,
@@ -120,7 +120,7 @@ impl State {
             pid_file: restore(body)?.pop(),
             log: one(body)?,
             log_command: restore(body)?.pop(),
-            manager: one(body)?,
+            service_manager: one(body)?,
             messages: restore(body)?,
             variables: restore(body)?,
         })
@@ -145,7 +145,7 @@ impl State {
 
 fn one<T: Record>(text: &str) -> Result<T, String> {
     let found = restore(text)?.pop();
-    found.ok_or_else(|| format!("{} is missing in the state", T::KIND))
+    found.ok_or_else(|| format!("the saved state has no {} record", T::KIND))
 }
 
 /// The state that another program has left for this process to go on with, if any. The error is one line.
@@ -164,7 +164,7 @@ pub fn inherited(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<S
     let pipe = number
         .parse()
         .map_err(|_| format!("{VARIABLE}: no descriptor"))?;
-    let pipe = fd::take(pipe).map_err(|error| format!("{VARIABLE}: {}", reason(&error)))?;
+    let pipe = fd::adopt_fd(pipe).map_err(|error| format!("{VARIABLE}: {}", reason(&error)))?;
     read(pipe).map(Some)
 }
 
@@ -179,17 +179,17 @@ fn read(pipe: OwnedFd) -> Result<State, String> {
 /// standard input. The error is one line.
 pub fn answer(words: impl Iterator<Item = OsString>) -> Result<String, String> {
     if !matches!(cli::parse(words)?, cli::Command::Run(_)) {
-        return Err("the command line does not run a server any more".to_string());
+        return Err("the command line does not start a server".to_string());
     }
     let input =
-        fd::take(0).map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
+        fd::adopt_fd(0).map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
     let state = read(input)?;
     Supervisor::restore(&state.supervisor, &state.workers, Time::ZERO)?;
-    Ok(format!("{YES}{}\n", env!("CARGO_PKG_VERSION")))
+    Ok(format!("{TRIAL_ACCEPTED}{}\n", env!("CARGO_PKG_VERSION")))
 }
 
 /// The answer that it understands, with its version behind it.
-const YES: &str = "understood by start_server ";
+const TRIAL_ACCEPTED: &str = "understood by start_server ";
 
 /// The way of this process to its successor.
 pub struct Upgrader {
@@ -280,13 +280,13 @@ impl Upgrader {
         let count = fd::read(trial.answer.as_fd(), &mut answer).unwrap_or(0);
         let answer = String::from_utf8_lossy(&answer[..count]);
         let version = answer
-            .strip_prefix(YES)
+            .strip_prefix(TRIAL_ACCEPTED)
             .and_then(|rest| rest.strip_suffix('\n'));
         Some(match (version, trial.killed) {
             (Some(version), false) => Ok(version.to_string()),
             (_, true) => Err(format!("no answer within {} seconds", PATIENCE.as_secs())),
             (None, false) => Err(format!(
-                "it does not take the state over, exit status:{status}"
+                "it cannot take over the state, exit status:{status}"
             )),
         })
     }

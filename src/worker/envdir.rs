@@ -10,12 +10,12 @@ use std::path::Path;
 
 pub type Variables = Vec<(OsString, OsString)>;
 
-/// Reads every variable. `complain` is told a sentence about each file that is passed over and should not
+/// Reads every variable. `warn` is told a sentence about each file that is passed over and should not
 /// be there; an empty, an unreadable file or a directory is passed over in silence, as is a missing envdir.
 ///
 /// # Errors
 /// What keeps it from being read now, but says nothing of what is in it: no descriptor, no memory, a disk error.
-pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> io::Result<Variables> {
+pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
     let mut variables = Variables::new();
     let entries = match sys::retry(|| fs::read_dir(dir)) {
         Ok(entries) => entries,
@@ -30,12 +30,12 @@ pub fn read(dir: &Path, mut complain: impl FnMut(String)) -> io::Result<Variable
         }
         match first_line(&entry.path()) {
             Ok(Some(line)) => match refusal(&name, &line) {
-                Some(reason) => complain(format!("{}: {reason}", entry.path().display())),
+                Some(reason) => warn(format!("{}: {reason}", entry.path().display())),
                 None => variables.push((name, OsString::from_vec(line))),
             },
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                complain(format!("{}: {error}", entry.path().display()));
+                warn(format!("{}: {error}", entry.path().display()));
             }
             Err(error) => return Err(error),
         }
@@ -61,14 +61,12 @@ fn parse(mut text: impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok((count > 0).then_some(line))
 }
 
-/// Why a name and a value cannot be a variable.
+/// StartReason a name and a value cannot be a variable.
 fn refusal(name: &OsStr, value: &[u8]) -> Option<&'static str> {
     if name.as_bytes().contains(&b'=') {
-        return Some("a variable's name cannot have a = in it");
+        return Some("a variable name cannot contain =");
     }
-    value
-        .contains(&0)
-        .then_some("a variable's value cannot have a NUL in it")
+    value.contains(&0).then_some("a value cannot contain a NUL")
 }
 
 /// Not there for us, now and whenever we look again.
@@ -84,9 +82,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_million_nasty_files() {
+    fn a_million_random_files() {
         const WORDS: [&str; 8] = ["", "\n", "\r", " ", "\0", "value", "=", "é"];
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             let line = parse(text.as_bytes()).unwrap();
             assert_eq!(line.is_none(), text.is_empty());
             let line = line.unwrap_or_default();

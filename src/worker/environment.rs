@@ -66,10 +66,10 @@ impl Environment {
         environment
     }
 
-    /// Reads envdir again, and for the first time. `complain` is as for [`envdir::read`].
-    pub fn refresh(&mut self, mut complain: impl FnMut(String)) {
+    /// Reads envdir again, and for the first time. `warn` is as for [`envdir::read`].
+    pub fn refresh(&mut self, mut warn: impl FnMut(String)) {
         if let Some(dir) = &self.envdir {
-            match envdir::read(dir, &mut complain) {
+            match envdir::read(dir, &mut warn) {
                 Ok(variables) => {
                     self.overlay.clear();
                     for (name, value) in variables {
@@ -77,8 +77,8 @@ impl Environment {
                     }
                 }
                 // A worker without its variables would be worse than one with those of before.
-                Err(error) => complain(format!(
-                    "{}: {}; what it said before holds",
+                Err(error) => warn(format!(
+                    "{}: {}; keeping the values read before",
                     dir.display(),
                     reason(&error)
                 )),

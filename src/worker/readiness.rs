@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// What a worker says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum Message {
     Ready,
     /// It needs this much time, from now on.
     Extend(Duration),
@@ -68,7 +68,7 @@ pub const DESCRIPTOR: &str = "SERVER_STARTER_READY_FD";
 const LONGEST: usize = 4096;
 
 /// So many datagrams are read in a turn: a worker that floods must not keep us from the others.
-const A_TURN: usize = 16;
+const MAX_PER_TURN: usize = 16;
 
 impl Channels {
     /// `variable` knows the environment.
@@ -168,7 +168,7 @@ impl Channel {
             }
         };
         Ok(Channel {
-            end: fd::take(saved.fd)?,
+            end: fd::adopt_fd(saved.fd)?,
             socket: saved.socket.as_ref().map(folder),
         })
     }
@@ -179,10 +179,10 @@ impl Channel {
     }
 
     /// What was said since the last time; `None` if nothing will ever be said again.
-    pub fn hear(&self) -> Option<Vec<Word>> {
+    pub fn read_messages(&self) -> Option<Vec<Message>> {
         let mut buffer = [0; LONGEST + 1];
         let mut words = Vec::new();
-        for _ in 0..A_TURN {
+        for _ in 0..MAX_PER_TURN {
             let count = match &self.socket {
                 Some(_) => socket::receive(self.fd(), &mut buffer),
                 None => fd::read(self.fd(), &mut buffer),
@@ -194,7 +194,7 @@ impl Channel {
                 (Ok(0), None) if !words.is_empty() => break,
                 (Ok(0), None) => return None,
                 (Ok(count), None) => {
-                    words.extend(buffer[..count].contains(&b'\n').then_some(Word::Ready));
+                    words.extend(buffer[..count].contains(&b'\n').then_some(Message::Ready));
                 }
                 (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // A descriptor that cannot be read would wake us again and again.
@@ -207,23 +207,23 @@ impl Channel {
 
 /// Reads a datagram. What we have no use for is passed over; BARRIER=1 is answered by the kernel, which closes
 /// the descriptor that comes with it because we do not ask for it.
-fn parse(datagram: &[u8]) -> Vec<Word> {
+fn parse(datagram: &[u8]) -> Vec<Message> {
     let text = String::from_utf8_lossy(datagram);
     let mut words = Vec::new();
     let mut ready = false;
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         match key {
             "READY" => ready |= value == "1",
-            "STATUS" => words.push(Word::Status(value.to_string())),
+            "STATUS" => words.push(Message::Status(value.to_string())),
             "EXTEND_TIMEOUT_USEC" => {
                 let time = value.parse().map(Duration::from_micros);
-                words.extend(time.map(Word::Extend));
+                words.extend(time.map(Message::Extend));
             }
             _ => {}
         }
     }
     // What comes together with it still belongs to the start.
-    words.extend(ready.then_some(Word::Ready));
+    words.extend(ready.then_some(Message::Ready));
     words
 }
 
@@ -264,15 +264,15 @@ mod tests {
 
     #[test]
     fn words() {
-        let status = |text: &str| Word::Status(text.to_string());
-        let second = Word::Extend(Duration::from_secs(1));
-        let table: [(&str, &[Word]); 8] = [
-            ("READY=1", &[Word::Ready]),
-            ("READY=1\n", &[Word::Ready]),
+        let status = |text: &str| Message::Status(text.to_string());
+        let second = Message::Extend(Duration::from_secs(1));
+        let table: [(&str, &[Message]); 8] = [
+            ("READY=1", &[Message::Ready]),
+            ("READY=1\n", &[Message::Ready]),
             ("READY=0", &[]),
             (
                 "READY=1\nSTATUS=a=b c\nMAINPID=7",
-                &[status("a=b c"), Word::Ready],
+                &[status("a=b c"), Message::Ready],
             ),
             ("EXTEND_TIMEOUT_USEC=1000000", &[second]),
             ("EXTEND_TIMEOUT_USEC=-1\nEXTEND_TIMEOUT_USEC=", &[]),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_nasty_datagrams() {
+    fn a_million_random_datagrams() {
         const WORDS: [&str; 12] = [
             "",
             "\n",
@@ -300,12 +300,12 @@ mod tests {
             "\r",
             "18446744073709551615",
         ];
-        crate::fuzz::million(&WORDS, |text| {
+        crate::fuzz::random_texts(&WORDS, |text| {
             for word in parse(text.as_bytes()) {
                 let line = match &word {
-                    Word::Ready => "READY=1".to_string(),
-                    Word::Status(text) => format!("STATUS={text}"),
-                    Word::Extend(time) => format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()),
+                    Message::Ready => "READY=1".to_string(),
+                    Message::Status(text) => format!("STATUS={text}"),
+                    Message::Extend(time) => format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()),
                 };
                 assert_eq!(parse(line.as_bytes()), [word], "{text:?}");
             }
