@@ -68,7 +68,7 @@ fn start(invocation: io::Result<Invocation>) -> i32 {
     match invocation.and_then(dispatch) {
         Ok(status) => status,
         Err((status, message)) => {
-            let line = format!("start_server: {}\n", log::one_line(&message));
+            let line = format!("start_server: {}\n", log::lines::one_line(&message));
             // The status tells it all the same when standard error is gone.
             let _ = io::stderr().write_all(line.as_bytes());
             status

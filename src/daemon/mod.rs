@@ -21,7 +21,9 @@ use crate::cli::{LogTarget, Options};
 use crate::files::owned;
 use crate::files::pid_file::{self, PidFile};
 use crate::files::status_file::{self, StatusFile, Upgrade, Upgrades};
-use crate::log::{self, Log, LogCommand, Sink};
+use crate::log::command::LogCommand;
+use crate::log::lines::Log;
+use crate::log::target::{self, Sink};
 use crate::service_manager::ServiceManager;
 use crate::sockets::activation;
 use crate::sockets::{self, Listeners};
@@ -569,7 +571,7 @@ impl Daemon {
     /// The log may have been renamed: what we and later workers write goes to the file of that name.
     fn reopen_log(&mut self) {
         if let Some(LogTarget::File(path)) = &self.log_file {
-            if let Err(error) = log::reopen(path) {
+            if let Err(error) = target::reopen(path) {
                 let (path, reason) = (path.display(), reason(&error));
                 self.log
                     .note(&format!("cannot reopen --log-file={path}: {reason}"));

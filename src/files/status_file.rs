@@ -1,7 +1,7 @@
 //! The status file: a line `GENERATION:PID` for each worker that passed its check.
 
 use crate::files::owned::{self, open_regular, OwnedFile};
-use crate::log::Log;
+use crate::log::lines::Log;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Generation, Pid, StartFailure, Status};
 use crate::sys::{fd, process, reason};
