@@ -5,8 +5,9 @@
 //! waited for once a deploy.
 
 use crate::cli::Timeout;
-use crate::files::pid_file::{Absent, Held};
-use crate::files::status_file::{self, Snapshot, Upgrade};
+use crate::files::held_pid_file::{Absent, Held};
+use crate::files::status_file;
+use crate::files::status_text::{Snapshot, Upgrade};
 use crate::supervisor::signal::Signal;
 use crate::supervisor::worker::{Generation, Pid, StartFailure};
 use crate::sys::{self, clock, poll, process};

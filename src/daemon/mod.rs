@@ -18,9 +18,10 @@
 pub mod background;
 
 use crate::cli::{LogTarget, Options};
-use crate::files::owned;
-use crate::files::pid_file::{self, PidFile};
-use crate::files::status_file::{self, StatusFile, Upgrade, Upgrades};
+use crate::files::pid_file::PidFile;
+use crate::files::status_file::{self, StatusFile};
+use crate::files::status_text::{Upgrade, Upgrades};
+use crate::files::{held_pid_file, owned};
 use crate::log::command::LogCommand;
 use crate::log::lines::Log;
 use crate::log::target::{self, Sink};
@@ -675,7 +676,7 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
         may_enter(dir).map_err(|error| refuse("dir", dir, &error))?;
     }
     if let Some(path) = &options.pid_file {
-        pid_file::refuse_if_held(path)?;
+        held_pid_file::refuse_if_held(path)?;
         owned::check_writable(path).map_err(|error| refuse("pid-file", path, &error))?;
     }
     match &options.log {

@@ -5,7 +5,7 @@
 //! nothing else is there on every system. Before anything is given up the new program is tried: as a child it
 //! reads the state as it is, and answers whether it understands it.
 
-use crate::files::status_file::Upgrades;
+use crate::files::status_text::Upgrades;
 use crate::files::{owned, pid_file};
 use crate::saved::{record, restore, save, Record};
 use crate::supervisor::worker::{Pid, WaitStatus};
