@@ -44,7 +44,7 @@ pub struct OwnedFile {
 }
 
 record! {
-    "file" Saved {
+    "file" SavedFile {
         role: String,
         path: OsString,
         device: u64,
@@ -54,8 +54,8 @@ record! {
 
 impl OwnedFile {
     /// `role` tells it from our other files.
-    pub fn save(&self, role: &str) -> Saved {
-        Saved {
+    pub fn save(&self, role: &str) -> SavedFile {
+        SavedFile {
             role: role.to_string(),
             path: self.path.clone().into(),
             device: self.identity.0,
@@ -64,7 +64,7 @@ impl OwnedFile {
     }
 
     /// The files of this role.
-    pub fn restore(saved: &[Saved], role: &str) -> Vec<OwnedFile> {
+    pub fn restore(saved: &[SavedFile], role: &str) -> Vec<OwnedFile> {
         let ours = saved.iter().filter(|file| file.role == role);
         ours.map(|file| OwnedFile {
             path: file.path.clone().into(),

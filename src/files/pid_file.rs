@@ -1,7 +1,7 @@
 //! The pid file: `PID\n`, locked for as long as start_server lives.
 
 use crate::files::held_pid_file::{already_running, is_held, refuse};
-use crate::files::owned::{self, identity, open_regular, OwnedFile};
+use crate::files::owned::{identity, open_regular, OwnedFile, SavedFile};
 use crate::saved::record;
 use crate::sys::{fd, process};
 use std::fs::{self, File, OpenOptions};
@@ -19,24 +19,27 @@ pub struct PidFile {
 }
 
 record! {
-    "pid_file" Saved {
+    "pid_file" SavedPidFile {
         fd: RawFd,
     }
 }
 
-const ROLE: &str = "pid";
+const PID_FILE_ROLE: &str = "pid";
 
 impl PidFile {
-    pub fn save(&self) -> (Saved, Option<owned::Saved>) {
+    pub fn save(&self) -> (SavedPidFile, Option<SavedFile>) {
         let fd = self.file.as_raw_fd();
-        (Saved { fd }, self.ours.as_ref().map(|file| file.save(ROLE)))
+        (
+            SavedPidFile { fd },
+            self.ours.as_ref().map(|file| file.save(PID_FILE_ROLE)),
+        )
     }
 
     /// The lock has never been let go.
-    pub fn restore(path: &Path, saved: &Saved, files: &[owned::Saved]) -> io::Result<PidFile> {
+    pub fn restore(path: &Path, saved: &SavedPidFile, files: &[SavedFile]) -> io::Result<PidFile> {
         Ok(PidFile {
             path: path.to_path_buf(),
-            ours: OwnedFile::restore(files, ROLE).pop(),
+            ours: OwnedFile::restore(files, PID_FILE_ROLE).pop(),
             file: fd::adopt_fd(saved.fd)?.into(),
         })
     }

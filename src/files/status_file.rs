@@ -1,6 +1,6 @@
 //! The status file: a line `GENERATION:PID` for each worker that passed its check.
 
-use crate::files::owned::{self, open_regular, OwnedFile};
+use crate::files::owned::{open_regular, OwnedFile, SavedFile};
 use crate::files::status_text::{parse, render, Snapshot, Upgrades};
 use crate::log::lines::Log;
 use crate::supervisor::policy::Time;
@@ -26,7 +26,7 @@ pub struct StatusFile {
     spare: Option<OwnedFd>,
 }
 
-const ROLE: &str = "status";
+const STATUS_FILE_ROLE: &str = "status";
 
 enum State {
     Written,
@@ -51,12 +51,14 @@ impl StatusFile {
         }
     }
 
-    pub fn save(&self) -> Option<owned::Saved> {
-        self.published.as_ref().map(|file| file.save(ROLE))
+    pub fn save(&self) -> Option<SavedFile> {
+        self.published
+            .as_ref()
+            .map(|file| file.save(STATUS_FILE_ROLE))
     }
 
-    pub fn restore(&mut self, files: &[owned::Saved]) {
-        self.published = OwnedFile::restore(files, ROLE).pop();
+    pub fn restore(&mut self, files: &[SavedFile]) {
+        self.published = OwnedFile::restore(files, STATUS_FILE_ROLE).pop();
     }
 
     /// Makes sure that the file can be written, without touching one that is there.

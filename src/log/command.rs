@@ -24,7 +24,7 @@ pub struct LogCommand {
 }
 
 record! {
-    "log_command" SavedCommand {
+    "log_command" SavedLogCommand {
         pid: Option<Pid>,
         pause: Option<Duration>,
         reader: RawFd,
@@ -74,13 +74,13 @@ impl LogCommand {
         })
     }
 
-    pub fn save(&self, now: Time) -> SavedCommand {
+    pub fn save(&self, now: Time) -> SavedLogCommand {
         let [reader, output, error] = self.ends.each_ref().map(OwnedFd::as_raw_fd);
         let (pid, pause) = match self.life {
             Life::Running(pid) => (Some(pid), None),
             Life::Dead { until } => (None, Some(left(until, now))),
         };
-        SavedCommand {
+        SavedLogCommand {
             pid,
             pause,
             reader,
@@ -93,7 +93,7 @@ impl LogCommand {
     pub fn restore(
         line: &OsStr,
         environment: &Environment,
-        saved: &SavedCommand,
+        saved: &SavedLogCommand,
         now: Time,
     ) -> io::Result<LogCommand> {
         let ends = [

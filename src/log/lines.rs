@@ -39,7 +39,7 @@ const CAPACITY: usize = 64 * 1024;
 const RETRY: Duration = Duration::from_secs(1);
 
 record! {
-    "log" Saved {
+    "log" SavedLog {
         queue: OsString,
         lost: u64,
     }
@@ -57,14 +57,14 @@ impl Log {
         log
     }
 
-    pub fn save(&self) -> Saved {
-        Saved {
+    pub fn save(&self) -> SavedLog {
+        SavedLog {
             queue: OsString::from_vec(self.queue.clone()),
             lost: self.lost,
         }
     }
 
-    pub fn restore(saved: &Saved) -> Log {
+    pub fn restore(saved: &SavedLog) -> Log {
         Log {
             queue: saved.queue.clone().into_vec(),
             lost: saved.lost,

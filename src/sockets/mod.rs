@@ -297,7 +297,7 @@ fn backlog(options: &Options) -> i32 {
 }
 
 impl Listeners {
-    pub fn save(&self) -> (Vec<Saved>, Vec<owned::Saved>) {
+    pub fn save(&self) -> (Vec<Saved>, Vec<owned::SavedFile>) {
         let listeners = self.listeners.iter().map(|listener| Saved {
             name: listener.name.clone(),
             fd: listener.socket.as_raw_fd(),
@@ -310,7 +310,7 @@ impl Listeners {
 
     pub fn restore(
         saved: &[Saved],
-        files: &[owned::Saved],
+        files: &[owned::SavedFile],
         listen_fds: bool,
     ) -> io::Result<Listeners> {
         let listeners = saved.iter().map(|saved| {
