@@ -22,9 +22,7 @@ use crate::files::pid_file::PidFile;
 use crate::files::status_file::{self, StatusFile};
 use crate::files::status_text::{Upgrade, Upgrades};
 use crate::files::{held_pid_file, owned};
-use crate::log::command::LogCommand;
-use crate::log::lines::Log;
-use crate::log::target::{self, Sink};
+use crate::log::target::LogOutput;
 use crate::service_manager::ServiceManager;
 use crate::sockets::activation;
 use crate::sockets::{self, Listeners};
@@ -76,7 +74,7 @@ pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> 
         }
         daemon.turn();
     };
-    daemon.log.flush(daemon.now);
+    daemon.log.lines.flush(daemon.now);
     daemon.service_manager.flush(daemon.now);
     Ok(outcome)
 }
@@ -95,9 +93,7 @@ struct Daemon {
     /// How live workers speak to us.
     channels: Vec<(Pid, Channel)>,
     service_manager: ServiceManager,
-    log: Log,
-    log_file: Option<LogTarget>,
-    log_command: Option<LogCommand>,
+    log: LogOutput,
     signals: Signals,
     now: Time,
     /// What was wrong at the last look and was said then: it is said again only after it was right once.
@@ -134,7 +130,7 @@ impl Daemon {
         let left_over = left_over_workers(&options);
         channels.check()?;
         let mut listeners = sockets::bind(&options, given, &left_over)?;
-        let sink = options.log.as_ref().map(Sink::open).transpose()?;
+        let mut log = LogOutput::open(options.log, environment.render(&[]))?;
         let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
         let caller = if options.daemonize {
             Some(background::detach()?)
@@ -146,22 +142,15 @@ impl Daemon {
             pid_file.write()?;
         }
         let now = clock::now();
-        let mut log = Log::to_standard_error();
-        log.compat(&format!(
+        log.lines.compat(&format!(
             "start_server (pid:{}) starting now...",
             process::id()
         ));
         for note in std::mem::take(&mut listeners.notes) {
-            log.compat(&note);
+            log.lines.compat(&note);
         }
-        log.flush(now);
-        let log_command = match sink {
-            Some(sink) => sink.redirect(&environment, now, &mut log),
-            None => Ok(None),
-        };
-        log.retarget();
-        let log_command = log_command
-            .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
+        log.lines.flush(now);
+        log.redirect(now)?;
         if let Some(caller) = caller {
             caller.release();
         }
@@ -181,8 +170,6 @@ impl Daemon {
             channels: Vec::new(),
             service_manager,
             log,
-            log_file: options.log,
-            log_command,
             signals,
             now,
             warnings: Vec::new(),
@@ -229,13 +216,14 @@ impl Daemon {
             .map(|(path, saved)| PidFile::restore(path, saved, &state.files))
             .transpose()
             .map_err(lost)?;
-        let log_command = match (&options.log, &state.log_command) {
-            (Some(LogTarget::Command(line)), Some(saved)) => {
-                let restored = LogCommand::restore(line, &environment, saved, now);
-                Some(restored.map_err(lost)?)
-            }
-            _ => None,
-        };
+        let log = LogOutput::restore(
+            options.log,
+            environment.render(&[]),
+            &state.log,
+            state.log_command.as_ref(),
+            now,
+        )
+        .map_err(lost)?;
         let starting = state.starting.as_ref();
         let starting = starting.map(|saved| {
             Ok(Forked {
@@ -259,9 +247,7 @@ impl Daemon {
             starting: starting.transpose().map_err(lost)?,
             channels: restored.collect::<io::Result<_>>().map_err(lost)?,
             service_manager,
-            log: Log::restore(&state.log),
-            log_file: options.log,
-            log_command,
+            log,
             // What came since the other program looked for signals last comes now.
             signals: catch_signals()?,
             now,
@@ -274,14 +260,14 @@ impl Daemon {
             listeners,
             pid_file,
         };
-        daemon.log.note(&format!(
+        daemon.log.lines.note(&format!(
             "upgraded from start_server {} to {}",
             state.origin.version,
             env!("CARGO_PKG_VERSION")
         ));
         if let Some(status) = &mut daemon.status {
             status.restore(&state.files);
-            status.publish(&daemon.supervisor.status(), now, &mut daemon.log);
+            status.publish(&daemon.supervisor.status(), now, &mut daemon.log.lines);
         }
         daemon.tell_upgrades();
         daemon.read_environment();
@@ -296,6 +282,7 @@ impl Daemon {
         files.extend(pid_path.flatten());
         files.extend(self.status.as_ref().and_then(StatusFile::save));
         let (service_manager, messages) = self.service_manager.save();
+        let (log, log_command) = self.log.save(self.now);
         let channels = self.channels.iter();
         State {
             origin: Origin {
@@ -312,11 +299,8 @@ impl Daemon {
             listeners,
             files,
             pid_file,
-            log: self.log.save(),
-            log_command: self
-                .log_command
-                .as_ref()
-                .map(|command| command.save(self.now)),
+            log,
+            log_command,
             service_manager,
             messages,
             variables: self.environment.save(),
@@ -325,7 +309,7 @@ impl Daemon {
 
     /// Sleeps until there is news, and acts on it: deaths first, `Tick` last, as the supervisor wants it.
     fn turn(&mut self) {
-        self.log.flush(self.now);
+        self.log.lines.flush(self.now);
         self.service_manager.flush(self.now);
         let deadline = self.deadline();
         let woken = self.sleep(deadline);
@@ -352,7 +336,8 @@ impl Daemon {
             self.started(forked);
         }
         if !dead.is_empty() {
-            self.listeners.listen_again(|line| self.log.note(line));
+            self.listeners
+                .listen_again(|line| self.log.lines.note(line));
         }
         for (pid, status) in dead {
             self.exited(pid, status);
@@ -361,11 +346,9 @@ impl Daemon {
             self.read_messages(pid);
         }
         self.on_signals(received);
-        if let Some(command) = &mut self.log_command {
-            command.tick(self.now, &mut self.log);
-        }
+        self.log.tick(self.now);
         if let Some(status) = &mut self.status {
-            status.tick(self.now, &mut self.log);
+            status.tick(self.now, &mut self.log.lines);
         }
         self.upgrader.tick(self.now);
         self.dispatch(Event::Tick);
@@ -383,7 +366,6 @@ impl Daemon {
         let deadlines = [
             self.supervisor.deadline(&self.policy),
             self.log.deadline(),
-            self.log_command.as_ref().and_then(LogCommand::deadline),
             self.status.as_ref().and_then(StatusFile::deadline),
             self.service_manager.deadline(),
             self.upgrader.deadline(),
@@ -403,7 +385,7 @@ impl Daemon {
                 .iter()
                 .map(|(_, channel)| Interest::readable(channel.fd())),
         );
-        if self.log.is_blocked() {
+        if self.log.lines.is_blocked() {
             interests.push(Interest::writable(stderr.as_fd()));
         }
         let patience = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
@@ -419,7 +401,9 @@ impl Daemon {
             Ok(poll::Woken::BySignal) => return interrupted,
             Err(error) => {
                 if could_poll {
-                    self.log.note(&format!("cannot poll: {}", reason(&error)));
+                    self.log
+                        .lines
+                        .note(&format!("cannot poll: {}", reason(&error)));
                 }
                 // Without descriptors to look at there is little left to fail, and this must not spin.
                 let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
@@ -455,7 +439,7 @@ impl Daemon {
         );
         for warning in &warnings {
             if !self.warnings.contains(warning) {
-                self.log.note(&format!("ignoring {warning}"));
+                self.log.lines.note(&format!("ignoring {warning}"));
             }
         }
         self.warnings = warnings;
@@ -466,7 +450,7 @@ impl Daemon {
         match process::outcome(forked.report) {
             None => self.dispatch(Event::Executed),
             // Its death, which follows, is the event.
-            Some(failure) => self.log.note(&self.launcher.explain(&failure)),
+            Some(failure) => self.log.lines.note(&self.launcher.explain(&failure)),
         }
     }
 
@@ -491,7 +475,7 @@ impl Daemon {
                 Message::Extend(time) => self.dispatch(Event::Extend(pid, time)),
                 // Later ones, which some workers send every second, would flood the log.
                 Message::Status(text) if self.supervisor.is_candidate(pid) => {
-                    self.log.note(&format!("new worker {pid}: {text}"));
+                    self.log.lines.note(&format!("new worker {pid}: {text}"));
                 }
                 Message::Status(_) => {}
             }
@@ -503,8 +487,7 @@ impl Daemon {
         if let Some(outcome) = self.upgrader.exited(pid, status) {
             return self.tried(outcome);
         }
-        let command = self.log_command.as_mut();
-        if !command.is_some_and(|command| command.exited(pid, status, self.now, &mut self.log)) {
+        if !self.log.exited(pid, status, self.now) {
             self.dispatch(Event::Exited { pid, status });
         }
     }
@@ -517,11 +500,11 @@ impl Daemon {
             }
         }
         if received.has(Signal::HUP.number()) {
-            self.reopen_log();
+            self.log.reopen();
             self.service_manager.hup(self.now);
             self.dispatch(Event::Hup);
         } else if received.has(Signal::USR1.number()) {
-            self.reopen_log();
+            self.log.reopen();
         }
         if received.has(Signal::USR2.number()) {
             self.try_upgrade();
@@ -532,6 +515,7 @@ impl Daemon {
     fn try_upgrade(&mut self) {
         let name = self.upgrader.name().to_string_lossy();
         self.log
+            .lines
             .note(&format!("received USR2, trying to upgrade to {name}"));
         let mut state = self.save();
         if let Err(reason) = self.upgrader.begin(&mut state, self.now) {
@@ -548,7 +532,7 @@ impl Daemon {
 
     /// Lets another program go on in this process.
     fn replace(&mut self) {
-        self.log.flush(self.now);
+        self.log.lines.flush(self.now);
         self.signals.hold();
         let reason = self.upgrader.execute(self.save());
         self.signals.release();
@@ -556,7 +540,7 @@ impl Daemon {
     }
 
     fn upgrade_failed(&mut self, reason: &str) {
-        self.log.note(&format!(
+        self.log.lines.note(&format!(
             "cannot upgrade, keeping the current version: {reason}"
         ));
         self.upgrader.upgrades.attempts += 1;
@@ -565,19 +549,7 @@ impl Daemon {
 
     fn tell_upgrades(&mut self) {
         if let Some(status) = &mut self.status {
-            status.tell_upgrades(&self.upgrader.upgrades, self.now, &mut self.log);
-        }
-    }
-
-    /// The log may have been renamed: what we and later workers write goes to the file of that name.
-    fn reopen_log(&mut self) {
-        if let Some(LogTarget::File(path)) = &self.log_file {
-            if let Err(error) = target::reopen(path) {
-                let (path, reason) = (path.display(), reason(&error));
-                self.log
-                    .note(&format!("cannot reopen --log-file={path}: {reason}"));
-            }
-            self.log.retarget();
+            status.tell_upgrades(&self.upgrader.upgrades, self.now, &mut self.log.lines);
         }
     }
 
@@ -597,11 +569,11 @@ impl Daemon {
                 Action::Publish(news) => {
                     self.service_manager.publish(&news);
                     if let Some(status) = &mut self.status {
-                        status.publish(&news, self.now, &mut self.log);
+                        status.publish(&news, self.now, &mut self.log.lines);
                     }
                 }
-                Action::LogCompat(line) => self.log.compat(&line),
-                Action::LogNote(line) => self.log.note(&line),
+                Action::LogCompat(line) => self.log.lines.compat(&line),
+                Action::LogNote(line) => self.log.lines.note(&line),
                 Action::Finish(outcome) => self.finished = Some(outcome),
             }
         }
@@ -616,7 +588,7 @@ impl Daemon {
                 Event::Spawned(pid)
             }
             Err(line) => {
-                self.log.note(&line);
+                self.log.lines.note(&line);
                 Event::SpawnFailed
             }
         }
@@ -624,7 +596,7 @@ impl Daemon {
 
     fn signal(&mut self, pid: Pid, signal: Signal) {
         if let Err(error) = process::signal(pid, signal.number()) {
-            self.log.note(&format!(
+            self.log.lines.note(&format!(
                 "cannot send {signal} to worker {pid}: {}",
                 reason(&error)
             ));

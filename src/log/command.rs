@@ -1,26 +1,32 @@
-//! The command that reads the log, for `--log-file='|command'`.
+//! The process of the log command, `--log-file='|command'`: started, and started again when it dies.
 
+use crate::error::Error;
 use crate::log::lines::Log;
 use crate::saved::{left, record};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
+use crate::sys::fd;
 use crate::sys::process::{self, Handover, Program};
-use crate::sys::{self, fd};
-use crate::worker::environment::Environment;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// A command that reads the log. Its pipe outlives it, so a successor finds what it had not read, and no
-/// worker is killed by SIGPIPE meanwhile.
+/// A shell command that reads the log from a pipe. We keep the reading end open: a restarted command finds the lines
+/// that the dead one has not read, and no worker is killed by SIGPIPE while there is no command.
 pub struct LogCommand {
     program: Program,
-    pub environment: Vec<CString>,
+    /// Kept for every start. The command does not follow envdir.
+    environment: Vec<CString>,
     life: Life,
-    /// What the program's descriptors refer to: the pipe to read, the caller's output and error.
-    ends: [OwnedFd; 3],
+    /// The descriptors 0, 1 and 2 of the command: the pipe, and the output and the error of our caller.
+    streams: [OwnedFd; 3],
+}
+
+enum Life {
+    Running(Pid),
+    Dead { until: Time },
 }
 
 record! {
@@ -33,49 +39,85 @@ record! {
     }
 }
 
-enum Life {
-    Running(Pid),
-    Dead { until: Time },
-}
-
-/// A log command that dies is started again, but not more often than this.
+/// The pause before a log command that has died is started again.
 const LOG_COMMAND_PAUSE: Duration = Duration::from_secs(1);
 
 impl LogCommand {
-    pub fn new(line: &OsStr) -> io::Result<(LogCommand, OwnedFd)> {
+    /// Creates the pipe and returns its writing end. The first `tick` starts the command.
+    pub fn new<'a>(
+        line: &OsStr,
+        environment: impl Iterator<Item = &'a CStr>,
+    ) -> io::Result<(LogCommand, OwnedFd)> {
         let (reader, writer) = fd::pipe()?;
         let output = fd::duplicate(io::stdout().as_fd(), 3)?;
         let error = fd::duplicate(io::stderr().as_fd(), 3)?;
-        let command = LogCommand::of(line, [reader, output, error])?;
+        let life = Life::Dead { until: Time::ZERO };
+        let command = LogCommand::of(line, environment, life, [reader, output, error])?;
         Ok((command, writer))
     }
 
-    fn of(line: &OsStr, ends: [OwnedFd; 3]) -> io::Result<LogCommand> {
-        let descriptors = ends.iter().zip(0..);
-        let program = Program {
-            candidates: vec![process::SHELL.into()],
-            arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
-            listen_pid: false,
-            by_shell: false,
-            dir: None,
-            descriptors: descriptors
-                .map(|(fd, number)| Handover {
-                    fd: fd.as_raw_fd(),
-                    number,
-                })
-                .collect(),
+    fn of<'a>(
+        line: &OsStr,
+        environment: impl Iterator<Item = &'a CStr>,
+        life: Life,
+        streams: [OwnedFd; 3],
+    ) -> io::Result<LogCommand> {
+        let handover = |(stream, number): (&OwnedFd, RawFd)| Handover {
+            fd: stream.as_raw_fd(),
+            number,
         };
-        let life = Life::Dead { until: Time::ZERO };
         Ok(LogCommand {
-            program,
-            environment: Vec::new(),
+            program: Program {
+                candidates: vec![process::SHELL.into()],
+                arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
+                listen_pid: false,
+                by_shell: false,
+                dir: None,
+                descriptors: streams.iter().zip(0..).map(handover).collect(),
+            },
+            environment: environment.map(CString::from).collect(),
             life,
-            ends,
+            streams,
         })
     }
 
+    /// The time at which `tick` has something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.life {
+            Life::Dead { until } => Some(until),
+            Life::Running(_) => None,
+        }
+    }
+
+    /// Starts the command if it is dead and its pause is over.
+    pub fn tick(&mut self, now: Time, log: &mut Log) {
+        if self.deadline().is_none_or(|until| until > now) {
+            return;
+        }
+        let environment = self.environment.iter().map(CString::as_c_str);
+        self.life = match process::spawn(&self.program, environment) {
+            Ok(forked) => Life::Running(forked.pid),
+            Err(error) => {
+                log.note(&Error::action("start the log command", "", error).to_string());
+                dead(now)
+            }
+        };
+    }
+
+    /// Learns that a process has ended. Returns whether it was this command.
+    pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
+        let was_running = matches!(self.life, Life::Running(running) if running == pid);
+        if was_running {
+            log.note(&format!(
+                "log command {pid} died, status:{status}, starting it again"
+            ));
+            self.life = dead(now);
+        }
+        was_running
+    }
+
     pub fn save(&self, now: Time) -> SavedLogCommand {
-        let [reader, output, error] = self.ends.each_ref().map(OwnedFd::as_raw_fd);
+        let [reader, output, error] = self.streams.each_ref().map(OwnedFd::as_raw_fd);
         let (pid, pause) = match self.life {
             Life::Running(pid) => (Some(pid), None),
             Life::Dead { until } => (None, Some(left(until, now))),
@@ -89,76 +131,27 @@ impl LogCommand {
         }
     }
 
-    /// It is the same process, or will be started by this line.
-    pub fn restore(
+    /// Takes over a command that is running, or is going to be started again.
+    pub fn restore<'a>(
         line: &OsStr,
-        environment: &Environment,
+        environment: impl Iterator<Item = &'a CStr>,
         saved: &SavedLogCommand,
         now: Time,
     ) -> io::Result<LogCommand> {
-        let ends = [
+        let streams = [
             fd::adopt_fd(saved.reader)?,
             fd::adopt_fd(saved.output)?,
             fd::adopt_fd(saved.error)?,
         ];
-        let mut command = LogCommand::of(line, ends)?;
-        command.environment = whole(environment);
-        command.life = match saved.pid {
-            Some(pid) => Life::Running(pid),
-            None => Life::Dead {
-                until: now + saved.pause.unwrap_or_default(),
-            },
-        };
-        Ok(command)
-    }
-
-    /// When `tick` is wanted at the latest.
-    pub fn deadline(&self) -> Option<Time> {
-        match self.life {
-            Life::Dead { until } => Some(until),
-            Life::Running(_) => None,
-        }
-    }
-
-    /// Starts it again when it is dead and it is time.
-    pub fn tick(&mut self, now: Time, log: &mut Log) {
-        if self.deadline().is_some_and(|until| until <= now) {
-            self.start(now, log);
-        }
-    }
-
-    /// Tells of a death. False: it was another process.
-    pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
-        let ours = matches!(self.life, Life::Running(running) if running == pid);
-        if ours {
-            log.note(&format!(
-                "log command {pid} died, status:{status}, starting it again"
-            ));
-            self.life = Life::Dead {
-                until: now + LOG_COMMAND_PAUSE,
-            };
-        }
-        ours
-    }
-
-    pub fn start(&mut self, now: Time, log: &mut Log) {
-        let environment = self.environment.iter().map(CString::as_c_str);
-        self.life = match process::spawn(&self.program, environment) {
-            Ok(forked) => Life::Running(forked.pid),
-            Err(error) => {
-                log.note(&format!(
-                    "cannot start the log command: {}",
-                    sys::reason(&error)
-                ));
-                Life::Dead {
-                    until: now + LOG_COMMAND_PAUSE,
-                }
-            }
-        };
+        let pause = saved.pause.unwrap_or_default();
+        let dead = Life::Dead { until: now + pause };
+        let life = saved.pid.map_or(dead, Life::Running);
+        LogCommand::of(line, environment, life, streams)
     }
 }
 
-/// The environment of a log command, which it keeps for its next lives.
-pub fn whole(environment: &Environment) -> Vec<CString> {
-    environment.render(&[]).map(CString::from).collect()
+fn dead(now: Time) -> Life {
+    Life::Dead {
+        until: now + LOG_COMMAND_PAUSE,
+    }
 }

@@ -1,42 +1,41 @@
-//! Our own lines on standard error.
-//!
-//! They wait in a queue when nobody reads them: supervision goes on meanwhile.
+//! Our own lines, on their way to standard error. They wait in a queue while nobody reads them, so that a slow reader
+//! of the log does not hold up the supervision of workers.
 
 use crate::saved::record;
 use crate::supervisor::policy::Time;
-use crate::sys::{fd, poll};
+use crate::sys::fd::{self, WriteError};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-/// Our lines, until they can be written.
+/// The queue of our lines.
 pub struct Log {
     queue: Vec<u8>,
-    /// Lines that found no room in the queue, or nobody to read them.
+    /// The number of lines that were dropped, because the queue was full or standard error had no reader.
     lost: u64,
-    state: State,
-    /// Standard error is a regular file, which never makes a writer wait for a reader.
+    state: LogState,
+    /// Whether standard error is a regular file. A write to such a file never waits for a reader.
     to_file: bool,
 }
 
 #[derive(Clone, Copy)]
-enum State {
+enum LogState {
     Flowing,
-    /// Standard error takes no more: poll tells when it does again.
+    /// Standard error has no room. poll(2) reports when it has room again.
     Blocked,
-    /// The disk is full: poll would call it writable.
-    Full {
+    /// The disk is full. poll(2) would report room at once, so the next attempt is at `until`.
+    DiskFull {
         until: Time,
     },
 }
 
-/// What waits in the queue at the most, in bytes.
+/// The size of the queue in bytes.
 const CAPACITY: usize = 64 * 1024;
 
-/// How soon a full disk is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// The pause after an attempt to write to a full disk.
+const DISK_FULL_PAUSE: Duration = Duration::from_secs(1);
 
 record! {
     "log" SavedLog {
@@ -50,11 +49,86 @@ impl Log {
         let mut log = Log {
             queue: Vec::new(),
             lost: 0,
-            state: State::Flowing,
+            state: LogState::Flowing,
             to_file: false,
         };
         log.retarget();
         log
+    }
+
+    /// Learns that standard error refers to another file.
+    pub fn retarget(&mut self) {
+        self.to_file = fd::is_regular(io::stderr().as_fd());
+    }
+
+    /// Adds a line that Perl's start_server logs too, byte for byte.
+    pub fn compat(&mut self, line: &str) {
+        if self.queue.len() + line.len() >= CAPACITY {
+            self.lost += 1;
+            return;
+        }
+        self.queue.extend(one_line(line).bytes());
+        self.queue.push(b'\n');
+    }
+
+    /// Adds a line that Perl's start_server does not have.
+    pub fn note(&mut self, message: &str) {
+        self.compat(&format!("start_server: {message}"));
+    }
+
+    /// Writes as many lines as can be written without waiting.
+    pub fn flush(&mut self, now: Time) {
+        self.state = match self.write_all() {
+            Ok(()) => LogState::Flowing,
+            Err(WriteError::WouldWait) => LogState::Blocked,
+            Err(WriteError::DiskFull) => LogState::DiskFull {
+                until: now + DISK_FULL_PAUSE,
+            },
+            Err(WriteError::NoReader) => {
+                // The lines are counted, so that a later reader learns of them.
+                let lines = self.queue.iter().filter(|&&byte| byte == b'\n');
+                self.lost += lines.count() as u64;
+                self.queue.clear();
+                LogState::Flowing
+            }
+        };
+    }
+
+    fn write_all(&mut self) -> Result<(), WriteError> {
+        loop {
+            if self.queue.is_empty() {
+                let lost = std::mem::take(&mut self.lost);
+                if lost == 0 {
+                    return Ok(());
+                }
+                self.note(&format!("{lost} lines could not be written"));
+            }
+            let count = self.write_piece()?;
+            self.queue.drain(..count);
+        }
+    }
+
+    fn write_piece(&self) -> Result<usize, WriteError> {
+        let stderr = io::stderr();
+        let piece = piece(&self.queue);
+        if self.to_file {
+            Ok(fd::write(stderr.as_fd(), piece)?)
+        } else {
+            fd::write_if_ready(stderr.as_fd(), piece)
+        }
+    }
+
+    /// Whether lines wait until poll(2) finds standard error writable.
+    pub fn is_blocked(&self) -> bool {
+        matches!(self.state, LogState::Blocked)
+    }
+
+    /// The time at which `flush` is to be called, if lines wait for a full disk.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.state {
+            LogState::DiskFull { until } => Some(until),
+            LogState::Flowing | LogState::Blocked => None,
+        }
     }
 
     pub fn save(&self) -> SavedLog {
@@ -71,108 +145,23 @@ impl Log {
             ..Log::to_standard_error()
         }
     }
-
-    /// Standard error has become another file.
-    pub fn retarget(&mut self) {
-        self.to_file = fd::is_regular(io::stderr().as_fd());
-    }
-
-    /// Takes one of the lines that Perl's start_server has too, byte for byte.
-    pub fn compat(&mut self, line: &str) {
-        if self.queue.len() + line.len() >= CAPACITY {
-            self.lost += 1;
-            return;
-        }
-        self.queue.extend(one_line(line).bytes());
-        self.queue.push(b'\n');
-    }
-
-    /// Takes a line that only we have.
-    pub fn note(&mut self, message: &str) {
-        self.compat(&format!("start_server: {message}"));
-    }
-
-    /// Writes as much as can be written without waiting.
-    pub fn flush(&mut self, now: Time) {
-        self.state = State::Flowing;
-        loop {
-            if self.queue.is_empty() {
-                match std::mem::take(&mut self.lost) {
-                    0 => return,
-                    lost => self.note(&format!("{lost} lines could not be written")),
-                }
-            }
-            match write(piece(&self.queue), self.to_file) {
-                Ok(count) => drop(self.queue.drain(..count)),
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN | libc::EINTR) => {
-                        self.state = State::Blocked;
-                        return;
-                    }
-                    Some(libc::ENOSPC | libc::EDQUOT) => {
-                        self.state = State::Full { until: now + RETRY };
-                        return;
-                    }
-                    // Nobody reads it any more. Should somebody do so again, the lines are counted.
-                    Some(_) | None => {
-                        let lines = self.queue.iter().filter(|&&byte| byte == b'\n');
-                        self.lost += lines.count() as u64;
-                        self.queue.clear();
-                        return;
-                    }
-                },
-            }
-        }
-    }
-
-    pub fn is_blocked(&self) -> bool {
-        matches!(self.state, State::Blocked)
-    }
-
-    /// When `flush` is wanted at the latest.
-    pub fn deadline(&self) -> Option<Time> {
-        match self.state {
-            State::Full { until } => Some(until),
-            State::Flowing | State::Blocked => None,
-        }
-    }
 }
 
-/// Writes to standard error. Where a reader may be slow it is asked first, and does not get more time even if
-/// somebody else fills what it had room for: EAGAIN or EINTR.
-fn write(bytes: &[u8], to_file: bool) -> io::Result<usize> {
-    let stderr = io::stderr();
-    if to_file {
-        return fd::write(stderr.as_fd(), bytes);
-    }
-    let mut interest = [poll::Interest::writable(stderr.as_fd())];
-    poll::wait(&mut interest, Some(Duration::ZERO))?;
-    match interest[0].happened() {
-        true => fd::write_briefly(stderr.as_fd(), bytes),
-        false => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
-    }
-}
-
-/// The first lines of the queue, as many as a pipe that poll calls writable takes without making us wait.
+/// The first lines of the queue, as many as fit into a pipe that poll(2) calls writable. A longer line is cut.
 fn piece(queue: &[u8]) -> &[u8] {
     let most = &queue[..queue.len().min(fd::PIPE_BUF)];
-    let end = most
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(most.len(), |newline| newline + 1);
-    &most[..end]
+    let newline = most.iter().rposition(|&byte| byte == b'\n');
+    &most[..newline.map_or(most.len(), |newline| newline + 1)]
 }
 
-/// Control characters in names and values must not make two lines of one.
+/// Escapes control characters: a newline in a name or a value must not begin another line.
 pub fn one_line(text: &str) -> String {
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return text.to_string();
-    }
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
         }
     }
     line

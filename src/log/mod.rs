@@ -1,4 +1,10 @@
-//! The log: our own lines on standard error, and where `--log-file` sends standard output and standard error.
+//! The log: our own lines, and the place where `--log-file` sends them together with the output of the workers.
+//!
+//! This folder owns the queue of our lines (`lines`), standard output and standard error of this process (`target`),
+//! and the process of the log command (`command`). Lines come in from every part of the program, and the target comes
+//! in from the command line. Lines go out to standard error, but never faster than it can be written without waiting.
+//!
+//! `files` lies between `lines`, which it uses, and the other two.
 
 pub mod command;
 pub mod lines;

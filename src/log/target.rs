@@ -1,75 +1,147 @@
-//! Where `--log-file` sends standard output and standard error.
+//! The place where `--log-file` sends standard output and standard error: a file, or a command that reads a pipe.
 
 use crate::cli::LogTarget;
-use crate::log::command::{whole, LogCommand};
-use crate::log::lines::Log;
+use crate::error::{Error, Reason};
+use crate::log::command::{LogCommand, SavedLogCommand};
+use crate::log::lines::{Log, SavedLog};
 use crate::supervisor::policy::Time;
-use crate::sys::{self, fd};
-use crate::worker::environment::Environment;
+use crate::supervisor::worker::{Pid, WaitStatus};
+use crate::sys::fd;
+use std::ffi::{CStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Where `--log-file` sends standard output and standard error.
-pub enum Sink {
-    File(File),
-    /// The second is what the log is written to.
-    Command(LogCommand, OwnedFd),
+/// The log of this process: our own lines, and the target that receives them and the output of the workers.
+pub struct LogOutput {
+    pub lines: Log,
+    /// `None` without `--log-file`.
+    target: Option<Target>,
+    /// The file or the pipe of the target, until `redirect`.
+    opened: Option<OwnedFd>,
 }
 
-impl Sink {
-    /// Opens the file or makes the pipe. The error is one line.
-    pub fn open(target: &LogTarget) -> Result<Sink, String> {
-        match target {
-            LogTarget::File(path) => match open(path) {
-                Ok(file) => Ok(Sink::File(file)),
-                Err(error) => Err(format!(
-                    "--log-file={}: {}",
-                    path.display(),
-                    sys::reason(&error)
-                )),
-            },
-            LogTarget::Command(line) => match LogCommand::new(line) {
-                Ok((command, writer)) => Ok(Sink::Command(command, writer)),
-                Err(error) => Err(format!(
-                    "--log-file=|{}: {}",
-                    line.to_string_lossy(),
-                    sys::reason(&error)
-                )),
-            },
-        }
-    }
+enum Target {
+    File(PathBuf),
+    Command(LogCommand),
+}
 
-    /// Makes standard output and standard error of this process, and of its workers, go here. Gives the
-    /// command, if it is one, which is to be looked after from now on.
-    pub fn redirect(
-        self,
-        environment: &Environment,
-        now: Time,
-        log: &mut Log,
-    ) -> io::Result<Option<LogCommand>> {
-        match self {
-            Sink::File(file) => redirect_output(file.as_fd()).map(|()| None),
-            Sink::Command(mut command, writer) => {
-                command.environment = whole(environment);
-                command.start(now, log);
-                redirect_output(writer.as_fd()).map(|()| Some(command))
+impl LogOutput {
+    /// Opens the file or creates the pipe. Nothing goes there before `redirect`. A log command is given `environment`.
+    pub fn open<'a>(
+        target: Option<LogTarget>,
+        environment: impl Iterator<Item = &'a CStr>,
+    ) -> Result<LogOutput, Error> {
+        let (target, opened) = match target {
+            None => (None, None),
+            Some(LogTarget::File(path)) => {
+                let file = open(&path).map_err(|error| Error::option("log-file", &path, error))?;
+                (Some(Target::File(path)), Some(file.into()))
             }
+            Some(LogTarget::Command(line)) => {
+                let (command, writer) = LogCommand::new(&line, environment).map_err(|error| {
+                    let mut value = OsString::from("|");
+                    value.push(&line);
+                    Error::option("log-file", value, error)
+                })?;
+                (Some(Target::Command(command)), Some(writer))
+            }
+        };
+        Ok(LogOutput {
+            lines: Log::to_standard_error(),
+            target,
+            opened,
+        })
+    }
+
+    /// Starts the log command, if there is one, and makes standard output and standard error of this process, and so
+    /// of its workers, go to the target.
+    pub fn redirect(&mut self, now: Time) -> Result<(), Error> {
+        self.tick(now);
+        if let Some(opened) = self.opened.take() {
+            redirect_output(opened.as_fd())
+                .map_err(|error| Error::action("redirect output to", "--log-file", error))?;
+            self.lines.retarget();
         }
+        Ok(())
+    }
+
+    /// Opens the file again: the old one may have been renamed. Workers that are running keep writing to the old one.
+    pub fn reopen(&mut self) {
+        if let Some(Target::File(path)) = &self.target {
+            let reopened = open(path).and_then(|file| redirect_output(file.as_fd()));
+            if let Err(error) = reopened {
+                let (path, reason) = (path.display(), Reason::from(error));
+                self.lines
+                    .note(&format!("cannot reopen --log-file={path}: {reason}"));
+            }
+            self.lines.retarget();
+        }
+    }
+
+    /// The time at which the queue or the log command needs `Log::flush` or `tick`.
+    pub fn deadline(&self) -> Option<Time> {
+        let command = self.command().and_then(LogCommand::deadline);
+        [self.lines.deadline(), command].into_iter().flatten().min()
+    }
+
+    /// Starts a log command that has died, when it is time.
+    pub fn tick(&mut self, now: Time) {
+        if let Some(Target::Command(command)) = &mut self.target {
+            command.tick(now, &mut self.lines);
+        }
+    }
+
+    /// Learns that a process has ended. Returns whether it was the log command.
+    pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time) -> bool {
+        if let Some(Target::Command(command)) = &mut self.target {
+            return command.exited(pid, status, now, &mut self.lines);
+        }
+        false
+    }
+
+    fn command(&self) -> Option<&LogCommand> {
+        match &self.target {
+            Some(Target::Command(command)) => Some(command),
+            Some(Target::File(_)) | None => None,
+        }
+    }
+
+    pub fn save(&self, now: Time) -> (SavedLog, Option<SavedLogCommand>) {
+        let command = self.command().map(|command| command.save(now));
+        (self.lines.save(), command)
+    }
+
+    /// Takes over from the program that this process was before. Standard output and standard error are unchanged.
+    pub fn restore<'a>(
+        target: Option<LogTarget>,
+        environment: impl Iterator<Item = &'a CStr>,
+        lines: &SavedLog,
+        command: Option<&SavedLogCommand>,
+        now: Time,
+    ) -> io::Result<LogOutput> {
+        let target = match (target, command) {
+            (Some(LogTarget::File(path)), _) => Some(Target::File(path)),
+            (Some(LogTarget::Command(line)), Some(saved)) => {
+                let command = LogCommand::restore(&line, environment, saved, now)?;
+                Some(Target::Command(command))
+            }
+            (Some(LogTarget::Command(_)) | None, _) => None,
+        };
+        Ok(LogOutput {
+            lines: Log::restore(lines),
+            target,
+            opened: None,
+        })
     }
 }
 
-/// Makes standard output and standard error go to the file that has this name now.
-pub fn reopen(path: &Path) -> io::Result<()> {
-    redirect_output(open(path)?.as_fd())
-}
-
-/// Opens a log to be appended to, without waiting for anybody.
+/// Opens a log for appending. Never waits.
 fn open(path: &Path) -> io::Result<File> {
-    // A FIFO that nobody reads holds up whoever opens it to write: for that moment the reader is us. From then
-    // on a write without a reader is an error, as anywhere.
+    // To open a FIFO for writing would wait for a reader. We are that reader until the FIFO is open. Without another
+    // one, our writes fail from then on, as they do in any pipe.
     let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut reading = OpenOptions::new();
     reading.read(true).custom_flags(libc::O_NONBLOCK);

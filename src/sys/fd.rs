@@ -11,12 +11,13 @@
 //! - The limit of descriptors may be infinite on macOS and FreeBSD [getrlimit(2)]: it is no number to count up to.
 //! - A timer of setitimer(2) is not inherited by a child, but survives execve: it is always switched off again.
 
-use super::{check, retry};
+use super::{check, poll, retry};
 use std::fs::OpenOptions;
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
+use std::time::Duration;
 
 /// A pipe's reading and writing end, both close-on-exec.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -134,7 +135,7 @@ pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
 /// Writes once, but waits a tenth of a second at the most: then the error is EINTR, unless a part was written.
 ///
 /// To make the descriptor non-blocking instead would do so for everybody who shares the open file.
-pub fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
+fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
     let tenth = libc::timeval {
         tv_sec: 0,
         tv_usec: 100_000,
@@ -226,4 +227,36 @@ pub fn limit() -> RawFd {
     // SAFETY: limit is an rlimit that outlives the call, which cannot fail for RLIMIT_NOFILE.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
+}
+
+/// Writes once if poll(2) says that there is room, and waits a tenth of a second at most even if another process
+/// takes the room first.
+pub fn write_if_ready(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, WriteError> {
+    let mut interest = [poll::Interest::writable(fd)];
+    poll::wait(&mut interest, Some(Duration::ZERO))?;
+    if interest[0].happened() {
+        return Ok(write_briefly(fd, bytes)?);
+    }
+    Err(WriteError::WouldWait)
+}
+
+/// Reasons why a write to a log has failed.
+#[derive(Clone, Copy)]
+pub enum WriteError {
+    /// The reader is slow: the write would have waited for it, or has waited too long.
+    WouldWait,
+    /// The disk or the quota is full. poll(2) calls the file writable all the same.
+    DiskFull,
+    /// Any other error: above all, the other end of the pipe is closed.
+    NoReader,
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> WriteError {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EINTR) => WriteError::WouldWait,
+            Some(libc::ENOSPC | libc::EDQUOT) => WriteError::DiskFull,
+            Some(_) | None => WriteError::NoReader,
+        }
+    }
 }
