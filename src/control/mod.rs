@@ -159,8 +159,8 @@ pub fn stop(pid_file: &Path, patience: Timeout) -> Result<(), ControlError> {
 /// Tells people about the start_server of `pid_file` and, where there is a status file, its workers.
 pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, ControlError> {
     let held = Held::open(pid_file).map_err(|absent| match absent {
-        Absent::NotRunning(message) => ControlError::NotRunning(message),
-        Absent::Unusable(message) => ControlError::Refused(message),
+        Absent::NotRunning(message) => ControlError::NotRunning(message.to_string()),
+        Absent::Unusable(message) => ControlError::Refused(message.to_string()),
     })?;
     let mut text = format!("start_server (pid {}) is running", held.pid);
     if let Some(Ok(since)) = held.since().map(|since| since.duration_since(UNIX_EPOCH)) {
@@ -269,7 +269,9 @@ impl Progress {
 
 fn hold(pid_file: &Path) -> Result<Held, ControlError> {
     Held::open(pid_file).map_err(|absent| match absent {
-        Absent::NotRunning(message) | Absent::Unusable(message) => ControlError::Refused(message),
+        Absent::NotRunning(message) | Absent::Unusable(message) => {
+            ControlError::Refused(message.to_string())
+        }
     })
 }
 

@@ -123,9 +123,8 @@ impl Daemon {
         environment.refresh(|_| {});
         check(&options, &environment)?;
         let mut status = options.status_file.as_deref().map(StatusFile::new);
-        if let (Some(status), Some(path)) = (&mut status, &options.status_file) {
-            let checked = status.check();
-            checked.map_err(|error| refuse("status-file", path, &error))?;
+        if let Some(status) = &mut status {
+            status.check()?;
         }
         let left_over = left_over_workers(&options);
         channels.check()?;
@@ -549,7 +548,7 @@ impl Daemon {
 
     fn tell_upgrades(&mut self) {
         if let Some(status) = &mut self.status {
-            status.tell_upgrades(&self.upgrader.upgrades, self.now, &mut self.log.lines);
+            status.publish_upgrades(&self.upgrader.upgrades, self.now, &mut self.log.lines);
         }
     }
 

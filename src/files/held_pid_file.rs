@@ -1,111 +1,110 @@
-//! The pid file of another start_server, which holds the lock on it.
+//! The pid file of a start_server that is running, seen from another process.
 
+use crate::error::{Error, Reason};
 use crate::files::owned::open_regular;
 use crate::supervisor::worker::Pid;
-use crate::sys::{self, fd};
+use crate::sys::fd::{self, Lock, Locked};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Refuses a pid file that a running start_server holds, before anything of ours exists.
-pub fn refuse_if_held(path: &Path) -> Result<(), String> {
-    match open_regular(path, OpenOptions::new().read(true)) {
-        Ok(file) if is_held(&file) => Err(already_running(path, file)),
-        // Whatever else is wrong with it, `lock` says.
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// StartReason there is no such start_server: one line each.
-pub enum Absent {
-    NotRunning(String),
-    /// The file does not tell.
-    Unusable(String),
-}
-
-/// The pid file of a start_server that is running, seen from outside.
+/// A pid file whose lock is held, and the process in it.
 pub struct Held {
     pub pid: Pid,
     file: File,
 }
 
+/// Reasons why there is no [`Held`].
+pub enum Absent {
+    /// No start_server is running.
+    NotRunning(Error),
+    /// Whether a start_server is running cannot be found out.
+    Unusable(Error),
+}
+
 impl Held {
-    /// Reads the file and makes sure that its process holds the lock.
+    /// Reads the file and makes sure that a process holds the lock.
     pub fn open(path: &Path) -> Result<Held, Absent> {
-        let file = open_regular(path, OpenOptions::new().read(true));
-        let file = file.map_err(|error| {
-            let message = refuse(path, &error);
-            match error.kind() == io::ErrorKind::NotFound {
-                true => Absent::NotRunning(message),
-                false => Absent::Unusable(message),
+        let file = open_regular(path, OpenOptions::new().read(true)).map_err(|error| {
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            let error = refuse(path, error);
+            if is_missing {
+                Absent::NotRunning(error)
+            } else {
+                Absent::Unusable(error)
             }
         })?;
         let mut text = Vec::new();
-        // A pid file is short; of anything else the beginning is enough to refuse it.
-        (&file)
-            .take(64)
-            .read_to_end(&mut text)
-            .map_err(|error| Absent::Unusable(refuse(path, &error)))?;
-        let path = path.display();
-        let pid = parse(&text)
-            .ok_or_else(|| Absent::Unusable(format!("--pid-file={path}: it contains no pid")))?;
-        match is_held(&file) {
-            true => Ok(Held { pid, file }),
-            false => Err(Absent::NotRunning(format!(
-                "--pid-file={path}: start_server is not running: process {pid} does not hold the lock",
-            ))),
+        // A pid file is short. The beginning of any other file is enough to refuse it.
+        let read = (&file).take(64).read_to_end(&mut text);
+        read.map_err(|error| Absent::Unusable(refuse(path, error)))?;
+        let pid =
+            parse(&text).ok_or_else(|| Absent::Unusable(refuse(path, "it contains no pid")))?;
+        if is_held(&file) {
+            return Ok(Held { pid, file });
         }
+        let reason = format!("start_server is not running: process {pid} does not hold the lock");
+        Err(Absent::NotRunning(refuse(path, reason)))
     }
 
-    /// When the pid was written: when it started.
+    /// The time at which start_server wrote its pid, when it started.
     pub fn since(&self) -> Option<SystemTime> {
         self.file.metadata().and_then(|file| file.modified()).ok()
     }
 
-    /// Whether its start_server still lives.
+    /// Whether its start_server is still running.
     pub fn is_held(&self) -> bool {
         is_held(&self.file)
     }
 }
 
-/// A shared lock can be had if, and only if, no start_server has its exclusive one.
-pub fn is_held(file: &File) -> bool {
-    match fd::lock(file.as_fd(), fd::Lock::TryShared) {
-        Ok(()) => {
-            fd::unlock(file.as_fd());
-            false
-        }
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+/// Makes sure that no running start_server holds this pid file. The start-up asks before it creates anything.
+pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
+    match open_regular(path, OpenOptions::new().read(true)) {
+        Ok(file) if is_held(&file) => Err(already_running(path, file)),
+        // `PidFile::lock` reports whatever else is wrong with the file.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
-pub fn already_running(path: &Path, mut file: File) -> String {
+/// Whether a start_server holds its exclusive lock: only then a shared lock is refused.
+pub fn is_held(file: &File) -> bool {
+    match fd::try_lock(file.as_fd(), Lock::TryShared) {
+        Ok(Locked::HeldByAnother) => true,
+        Ok(Locked::Yes) => {
+            fd::unlock(file.as_fd());
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// The error for a pid file that another start_server holds.
+pub fn already_running(path: &Path, mut file: File) -> Error {
     let mut text = Vec::new();
-    // Without a readable number the message is still true.
+    // If there is no number to read, the message leaves it out.
     let _ = file.read_to_end(&mut text);
-    let who = parse(&text).map_or("another process".to_string(), |pid| {
+    let holder = parse(&text).map_or("another process".to_string(), |pid| {
         format!("process {pid}")
     });
-    format!(
-        "--pid-file={}: start_server is already running as {who}",
-        path.display()
-    )
+    refuse(path, format!("start_server is already running as {holder}"))
 }
 
-pub fn refuse(path: &Path, error: &io::Error) -> String {
-    format!("--pid-file={}: {}", path.display(), sys::reason(error))
+/// An error that names the pid file.
+pub fn refuse(path: &Path, reason: impl Into<Reason>) -> Error {
+    Error::option("pid-file", path, reason)
 }
 
-/// One line with a process number and nothing else.
+/// Reads one line with a process number and nothing else.
 fn parse(text: &[u8]) -> Option<Pid> {
     let digits = text.strip_suffix(b"\n").unwrap_or(text);
-    let number = std::str::from_utf8(digits)
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    // 0 and -1 would signal whole groups of processes.
-    number.parse().ok().filter(|&pid| pid > 0)
+    let digits = std::str::from_utf8(digits).ok()?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.parse().ok().filter(|_| is_number)?;
+    // A signal to 0 or a negative number would go to a whole group of processes.
+    (number > 0).then_some(number)
 }
 
 #[cfg(test)]

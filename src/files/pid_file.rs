@@ -1,9 +1,11 @@
-//! The pid file: `PID\n`, locked for as long as start_server lives.
+//! The pid file of this process: the line `PID`, and a lock that is held for as long as start_server lives.
 
+use crate::error::Error;
 use crate::files::held_pid_file::{already_running, is_held, refuse};
 use crate::files::owned::{identity, open_regular, OwnedFile, SavedFile};
 use crate::saved::record;
-use crate::sys::{fd, process};
+use crate::sys::fd::{self, Lock, Locked};
+use crate::sys::process;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -12,9 +14,10 @@ use std::path::{Path, PathBuf};
 /// Our locked pid file.
 pub struct PidFile {
     path: PathBuf,
-    /// `None` while it is still the file that a killed start_server left.
+    /// `None` for a file that a killed start_server has left, until we have written to it.
     ours: Option<OwnedFile>,
-    // Dropped, and with it the lock let go, after the file is removed: who waits for the lock finds nothing.
+    // The order of the fields matters. Closing the file releases the lock, and a process that waits for the lock
+    // must find the file removed by then.
     file: File,
 }
 
@@ -27,51 +30,29 @@ record! {
 const PID_FILE_ROLE: &str = "pid";
 
 impl PidFile {
-    pub fn save(&self) -> (SavedPidFile, Option<SavedFile>) {
-        let fd = self.file.as_raw_fd();
-        (
-            SavedPidFile { fd },
-            self.ours.as_ref().map(|file| file.save(PID_FILE_ROLE)),
-        )
-    }
-
-    /// The lock has never been let go.
-    pub fn restore(path: &Path, saved: &SavedPidFile, files: &[SavedFile]) -> io::Result<PidFile> {
-        Ok(PidFile {
-            path: path.to_path_buf(),
-            ours: OwnedFile::restore(files, PID_FILE_ROLE).pop(),
-            file: fd::adopt_fd(saved.fd)?.into(),
-        })
-    }
-
-    /// Opens and locks the file, but writes nothing yet. The error is one line.
-    pub fn lock(path: &Path) -> Result<PidFile, String> {
+    /// Opens and locks the file. Writes nothing yet.
+    pub fn lock(path: &Path) -> Result<PidFile, Error> {
         loop {
-            let (file, created) = open(path).map_err(|error| refuse(path, &error))?;
+            let (file, created) = open(path).map_err(|error| refuse(path, error))?;
             let fail = |error: io::Error| {
                 if created {
-                    // It is still empty, and the first error says why.
+                    // The file is still empty. If it cannot be removed, the first error is the one to report.
                     let _ = fs::remove_file(path);
                 }
-                refuse(path, &error)
+                refuse(path, error)
             };
-            match fd::lock(file.as_fd(), fd::Lock::TryExclusive) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if is_held(&file) {
-                        return Err(already_running(path, file));
-                    }
-                    // It was only somebody who looked whether it is held.
-                    continue;
-                }
-                result => result.map_err(fail)?,
+            match fd::try_lock(file.as_fd(), Lock::TryExclusive).map_err(fail)? {
+                Locked::Yes => {}
+                Locked::HeldByAnother if is_held(&file) => return Err(already_running(path, file)),
+                // Another process had its shared lock for a moment, in `is_held`.
+                Locked::HeldByAnother => continue,
             }
             let metadata = file.metadata().map_err(fail)?;
-            // Between open and lock the one that had it may have ended and removed it.
+            // Between our open and our lock, the process that held the lock may have removed the file and ended.
             if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
-                let ours = created.then(|| OwnedFile::new(path, &metadata));
                 return Ok(PidFile {
                     path: path.to_path_buf(),
-                    ours,
+                    ours: created.then(|| OwnedFile::new(path, &metadata)),
                     file,
                 });
             }
@@ -79,23 +60,37 @@ impl PidFile {
     }
 
     /// Writes the number of this process.
-    pub fn write(&mut self) -> Result<(), String> {
-        let written = self.file.set_len(0).and_then(|()| {
-            self.file
-                .write_all(format!("{}\n", process::id()).as_bytes())
-        });
-        written.map_err(|error| refuse(&self.path, &error))?;
+    pub fn write(&mut self) -> Result<(), Error> {
+        self.try_write().map_err(|error| refuse(&self.path, error))
+    }
+
+    fn try_write(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        let line = format!("{}\n", process::id());
+        self.file.write_all(line.as_bytes())?;
         if self.ours.is_none() {
-            let metadata = self
-                .file
-                .metadata()
-                .map_err(|error| refuse(&self.path, &error))?;
-            self.ours = Some(OwnedFile::new(&self.path, &metadata));
+            self.ours = Some(OwnedFile::new(&self.path, &self.file.metadata()?));
         }
         Ok(())
     }
+
+    pub fn save(&self) -> (SavedPidFile, Option<SavedFile>) {
+        let fd = self.file.as_raw_fd();
+        let ours = self.ours.as_ref().map(|file| file.save(PID_FILE_ROLE));
+        (SavedPidFile { fd }, ours)
+    }
+
+    /// Takes over the file from the program that this process was before. The lock was held all the time.
+    pub fn restore(path: &Path, saved: &SavedPidFile, files: &[SavedFile]) -> io::Result<PidFile> {
+        Ok(PidFile {
+            path: path.to_path_buf(),
+            ours: OwnedFile::restore(files, PID_FILE_ROLE).pop(),
+            file: fd::adopt_fd(saved.fd)?.into(),
+        })
+    }
 }
 
+/// The file, and whether it was created.
 fn open(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);

@@ -1,35 +1,25 @@
-//! The text of the status file: a line `GENERATION:PID` for each worker that passed its check. Pure.
+//! The text of the status file, and what can be read from it. Pure.
+//!
+//! Each worker that has passed its check has a line `GENERATION:PID`. Other lines begin with a word instead of a
+//! generation, and the readers that belong to Perl's and Ruby's Server::Starter ignore them.
 
 use crate::supervisor::worker::{Generation, Pid, StartFailure, Status};
 
-/// Lines that begin with a word instead of a generation are passed over by Perl's and Ruby's readers.
-pub fn render(status: &Status, upgrades: &Upgrades) -> String {
-    let mut text = String::new();
-    for worker in &status.workers {
-        text += &format!("{}:{}\n", worker.generation, worker.pid);
-    }
-    if let Some(start_failure) = status.start_failure {
-        text += &format!("failed:{}\n", start_failure.failed);
-        if start_failure.given_up {
-            text += &format!("given-up:{}\n", start_failure.failed);
-        }
-    }
-    let attempts = upgrades.attempts;
-    if let Some(last) = &upgrades.last {
-        let (time, version) = (last.time, &last.version);
-        text += &format!("upgraded:{}:{time}:{version}\n", last.attempt);
-    }
-    if upgrades.has_failed() {
-        text += &format!("upgrade-failed:{attempts}\n");
-    }
-    text
+/// The contents of a status file, as its reader finds them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The generation and the process of each worker that has passed its check.
+    pub workers: Vec<(Generation, Pid)>,
+    pub start_failure: Option<StartFailure>,
+    pub upgrades: Upgrades,
 }
 
-/// How start_server has fared with replacing itself.
+/// The attempts of start_server to replace itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upgrades {
-    /// How often that was tried.
+    /// The number of attempts, including those that failed.
     pub attempts: u64,
+    /// The last attempt that succeeded.
     pub last: Option<Upgrade>,
 }
 
@@ -39,7 +29,7 @@ pub struct Upgrade {
     pub attempt: u64,
     /// In seconds since 1970.
     pub time: u64,
-    /// Of the program since then.
+    /// The version that start_server has had since then.
     pub version: String,
 }
 
@@ -50,42 +40,58 @@ impl Upgrades {
     }
 }
 
-/// What a status file tells.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Generation and process of each worker that passed its check.
-    pub workers: Vec<(Generation, Pid)>,
-    pub start_failure: Option<StartFailure>,
-    pub upgrades: Upgrades,
-}
-
-/// Lines of another form are passed over.
-pub fn parse(text: &str) -> Snapshot {
-    let mut seen = Snapshot::default();
-    for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
-        match (key, key.parse(), value.parse(), value.parse()) {
-            ("failed", _, Ok(failed), _) => {
-                let given_up = false;
-                seen.start_failure = Some(StartFailure { failed, given_up });
-            }
-            ("given-up", _, Ok(failed), _) => {
-                let given_up = true;
-                seen.start_failure = Some(StartFailure { failed, given_up });
-            }
-            ("upgraded", ..) => {
-                if let Some(upgrade) = parse_upgrade(value) {
-                    seen.upgrades.attempts = seen.upgrades.attempts.max(upgrade.attempt);
-                    seen.upgrades.last = Some(upgrade);
-                }
-            }
-            ("upgrade-failed", _, Ok(attempt), _) => {
-                seen.upgrades.attempts = seen.upgrades.attempts.max(attempt);
-            }
-            (_, Ok(generation), _, Ok(pid)) => seen.workers.push((generation, pid)),
-            _ => {}
+pub fn render(status: &Status, upgrades: &Upgrades) -> String {
+    let mut text = String::new();
+    for worker in &status.workers {
+        text += &format!("{}:{}\n", worker.generation, worker.pid);
+    }
+    if let Some(StartFailure { failed, given_up }) = status.start_failure {
+        text += &format!("failed:{failed}\n");
+        if given_up {
+            text += &format!("given-up:{failed}\n");
         }
     }
-    seen
+    if let Some(last) = &upgrades.last {
+        let (time, version) = (last.time, &last.version);
+        text += &format!("upgraded:{}:{time}:{version}\n", last.attempt);
+    }
+    if upgrades.has_failed() {
+        text += &format!("upgrade-failed:{}\n", upgrades.attempts);
+    }
+    text
+}
+
+/// Ignores lines of any other form.
+pub fn parse(text: &str) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
+        // Without an answer, the line is ignored.
+        let _ = parse_line(key, value, &mut snapshot);
+    }
+    snapshot
+}
+
+fn parse_line(key: &str, value: &str, snapshot: &mut Snapshot) -> Option<()> {
+    let upgrades = &mut snapshot.upgrades;
+    match key {
+        "failed" | "given-up" => {
+            snapshot.start_failure = Some(StartFailure {
+                failed: value.parse().ok()?,
+                given_up: key == "given-up",
+            });
+        }
+        "upgraded" => {
+            let upgrade = parse_upgrade(value)?;
+            upgrades.attempts = upgrades.attempts.max(upgrade.attempt);
+            upgrades.last = Some(upgrade);
+        }
+        "upgrade-failed" => upgrades.attempts = upgrades.attempts.max(value.parse().ok()?),
+        generation => {
+            let worker = (generation.parse().ok()?, value.parse().ok()?);
+            snapshot.workers.push(worker);
+        }
+    }
+    Some(())
 }
 
 fn parse_upgrade(text: &str) -> Option<Upgrade> {
@@ -104,7 +110,8 @@ mod tests {
     use super::*;
     use crate::supervisor::worker::{Role, StopState, Worker};
 
-    fn status(seen: &Snapshot) -> Status {
+    /// The status that has this snapshot.
+    fn status(snapshot: &Snapshot) -> Status {
         let worker = |&(generation, pid): &(Generation, Pid)| Worker {
             pid,
             generation,
@@ -112,13 +119,13 @@ mod tests {
             stop: StopState::NotSignalled,
         };
         Status {
-            workers: seen.workers.iter().map(worker).collect(),
-            start_failure: seen.start_failure,
+            workers: snapshot.workers.iter().map(worker).collect(),
+            start_failure: snapshot.start_failure,
         }
     }
 
     #[test]
-    fn what_is_rendered_reads_back() {
+    fn rendered_text_is_parsed_again() {
         let start_failure = |given_up| {
             Some(StartFailure {
                 failed: 12,
@@ -137,18 +144,18 @@ mod tests {
         ];
         for (workers, start_failure, text) in table {
             let upgrades = Upgrades::default();
-            let seen = Snapshot {
+            let snapshot = Snapshot {
                 workers,
                 start_failure,
                 upgrades,
             };
-            assert_eq!(render(&status(&seen), &seen.upgrades), text);
-            assert_eq!(parse(text), seen);
+            assert_eq!(render(&status(&snapshot), &snapshot.upgrades), text);
+            assert_eq!(parse(text), snapshot);
         }
     }
 
     #[test]
-    fn upgrades_read_back() {
+    fn rendered_upgrades_are_parsed_again() {
         let upgrade = |attempt| Upgrade {
             attempt,
             time: 1_795_000_000,
@@ -171,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_passed_over() {
+    fn other_lines_are_ignored() {
         let text = "failed:x\n\n:\n1:\n:2\nx:y\n3:4:5\n7:8\n99999999999999999999:1\n7:-\nkilled:3\nupgraded:1:2";
         let workers = vec![(7, 8)];
         assert_eq!(
@@ -203,10 +210,10 @@ mod tests {
             "é",
         ];
         crate::fuzz::random_texts(&WORDS, |text| {
-            let seen = parse(text);
+            let snapshot = parse(text);
             assert_eq!(
-                parse(&render(&status(&seen), &seen.upgrades)),
-                seen,
+                parse(&render(&status(&snapshot), &snapshot.upgrades)),
+                snapshot,
                 "{text:?}"
             );
         });

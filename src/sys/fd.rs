@@ -229,6 +229,22 @@ pub fn limit() -> RawFd {
     RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
 }
 
+/// Takes a lock if no other process stands in the way. Never waits.
+pub fn try_lock(fd: BorrowedFd, wanted: Lock) -> io::Result<Locked> {
+    match lock(fd, wanted) {
+        Ok(()) => Ok(Locked::Yes),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Locked::HeldByAnother),
+        Err(error) => Err(error),
+    }
+}
+
+/// The outcome of [`try_lock`].
+#[derive(Clone, Copy)]
+pub enum Locked {
+    Yes,
+    HeldByAnother,
+}
+
 /// Writes once if poll(2) says that there is room, and waits a tenth of a second at most even if another process
 /// takes the room first.
 pub fn write_if_ready(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, WriteError> {
