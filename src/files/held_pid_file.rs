@@ -28,20 +28,16 @@ impl Held {
     /// Reads the file and makes sure that a process holds the lock.
     pub fn open(path: &Path) -> Result<Held, Absent> {
         let file = open_regular(path, OpenOptions::new().read(true)).map_err(|error| {
-            let is_missing = error.kind() == io::ErrorKind::NotFound;
-            let error = refuse(path, error);
-            if is_missing {
-                Absent::NotRunning(error)
+            let absent = if error.kind() == io::ErrorKind::NotFound {
+                Absent::NotRunning
             } else {
-                Absent::Unusable(error)
-            }
+                Absent::Unusable
+            };
+            absent(refuse(path, error))
         })?;
-        let mut text = Vec::new();
-        // A pid file is short. The beginning of any other file is enough to refuse it.
-        let read = (&file).take(64).read_to_end(&mut text);
-        read.map_err(|error| Absent::Unusable(refuse(path, error)))?;
-        let pid =
-            parse(&text).ok_or_else(|| Absent::Unusable(refuse(path, "it contains no pid")))?;
+        let unusable = |reason: Reason| Absent::Unusable(refuse(path, reason));
+        let pid = read_pid(&file).map_err(|error| unusable(error.into()))?;
+        let pid = pid.ok_or_else(|| unusable("it contains no pid".into()))?;
         if is_held(&file) {
             return Ok(Held { pid, file });
         }
@@ -63,7 +59,7 @@ impl Held {
 /// Makes sure that no running start_server holds this pid file. The start-up asks before it creates anything.
 pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
     match open_regular(path, OpenOptions::new().read(true)) {
-        Ok(file) if is_held(&file) => Err(already_running(path, file)),
+        Ok(file) if is_held(&file) => Err(already_running(path, &file)),
         // `PidFile::lock` reports whatever else is wrong with the file.
         Ok(_) | Err(_) => Ok(()),
     }
@@ -82,19 +78,24 @@ pub fn is_held(file: &File) -> bool {
 }
 
 /// The error for a pid file that another start_server holds.
-pub fn already_running(path: &Path, mut file: File) -> Error {
-    let mut text = Vec::new();
-    // If there is no number to read, the message leaves it out.
-    let _ = file.read_to_end(&mut text);
-    let holder = parse(&text).map_or("another process".to_string(), |pid| {
-        format!("process {pid}")
-    });
+pub fn already_running(path: &Path, file: &File) -> Error {
+    let holder = match read_pid(file) {
+        Ok(Some(pid)) => format!("process {pid}"),
+        Ok(None) | Err(_) => "another process".to_string(),
+    };
     refuse(path, format!("start_server is already running as {holder}"))
 }
 
 /// An error that names the pid file.
 pub fn refuse(path: &Path, reason: impl Into<Reason>) -> Error {
     Error::option("pid-file", path, reason)
+}
+
+fn read_pid(file: &File) -> io::Result<Option<Pid>> {
+    let mut text = Vec::new();
+    // A pid file is short. The beginning of any other file is enough to refuse it.
+    file.take(64).read_to_end(&mut text)?;
+    Ok(parse(&text))
 }
 
 /// Reads one line with a process number and nothing else.

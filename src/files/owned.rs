@@ -4,7 +4,7 @@ use crate::saved::record;
 use crate::sys::process::{self, Access};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::new(
-        io::ErrorKind::InvalidInput,
+        ErrorKind::InvalidInput,
         "not a regular file",
     ))
 }

@@ -43,7 +43,9 @@ impl PidFile {
             };
             match fd::try_lock(file.as_fd(), Lock::TryExclusive).map_err(fail)? {
                 Locked::Yes => {}
-                Locked::HeldByAnother if is_held(&file) => return Err(already_running(path, file)),
+                Locked::HeldByAnother if is_held(&file) => {
+                    return Err(already_running(path, &file))
+                }
                 // Another process had its shared lock for a moment, in `is_held`.
                 Locked::HeldByAnother => continue,
             }
@@ -95,8 +97,9 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match options.create_new(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        created => return Ok((created?, true)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok((open_regular(path, options.create_new(false))?, false))
+        }
+        created => Ok((created?, true)),
     }
-    Ok((open_regular(path, options.create_new(false))?, false))
 }

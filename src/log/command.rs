@@ -19,14 +19,12 @@ pub struct LogCommand {
     program: Program,
     /// Kept for every start. The command does not follow envdir.
     environment: Vec<CString>,
-    life: Life,
+    /// `None` while the command is dead.
+    pid: Option<Pid>,
+    /// A dead command is not started before this time.
+    not_before: Time,
     /// The descriptors 0, 1 and 2 of the command: the pipe, and the output and the error of our caller.
     streams: [OwnedFd; 3],
-}
-
-enum Life {
-    Running(Pid),
-    Dead { until: Time },
 }
 
 record! {
@@ -51,21 +49,16 @@ impl LogCommand {
         let (reader, writer) = fd::pipe()?;
         let output = fd::duplicate(io::stdout().as_fd(), 3)?;
         let error = fd::duplicate(io::stderr().as_fd(), 3)?;
-        let life = Life::Dead { until: Time::ZERO };
-        let command = LogCommand::of(line, environment, life, [reader, output, error])?;
+        let command = LogCommand::with_streams(line, environment, [reader, output, error])?;
         Ok((command, writer))
     }
 
-    fn of<'a>(
+    fn with_streams<'a>(
         line: &OsStr,
         environment: impl Iterator<Item = &'a CStr>,
-        life: Life,
         streams: [OwnedFd; 3],
     ) -> io::Result<LogCommand> {
-        let handover = |(stream, number): (&OwnedFd, RawFd)| Handover {
-            fd: stream.as_raw_fd(),
-            number,
-        };
+        let numbered = streams.iter().map(AsRawFd::as_raw_fd).zip(0..);
         Ok(LogCommand {
             program: Program {
                 candidates: vec![process::SHELL.into()],
@@ -73,58 +66,55 @@ impl LogCommand {
                 listen_pid: false,
                 by_shell: false,
                 dir: None,
-                descriptors: streams.iter().zip(0..).map(handover).collect(),
+                descriptors: numbered
+                    .map(|(fd, number)| Handover { fd, number })
+                    .collect(),
             },
             environment: environment.map(CString::from).collect(),
-            life,
+            pid: None,
+            not_before: Time::ZERO,
             streams,
         })
     }
 
     /// The time at which `tick` has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        match self.life {
-            Life::Dead { until } => Some(until),
-            Life::Running(_) => None,
-        }
+        self.pid.is_none().then_some(self.not_before)
     }
 
     /// Starts the command if it is dead and its pause is over.
     pub fn tick(&mut self, now: Time, log: &mut Log) {
-        if self.deadline().is_none_or(|until| until > now) {
+        if self.deadline().is_none_or(|time| time > now) {
             return;
         }
         let environment = self.environment.iter().map(CString::as_c_str);
-        self.life = match process::spawn(&self.program, environment) {
-            Ok(forked) => Life::Running(forked.pid),
+        match process::spawn(&self.program, environment) {
+            Ok(forked) => self.pid = Some(forked.pid),
             Err(error) => {
                 log.note(&Error::action("start the log command", "", error).to_string());
-                dead(now)
+                self.not_before = now + LOG_COMMAND_PAUSE;
             }
-        };
+        }
     }
 
     /// Learns that a process has ended. Returns whether it was this command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
-        let was_running = matches!(self.life, Life::Running(running) if running == pid);
-        if was_running {
+        let is_ours = self.pid == Some(pid);
+        if is_ours {
             log.note(&format!(
                 "log command {pid} died, status:{status}, starting it again"
             ));
-            self.life = dead(now);
+            self.pid = None;
+            self.not_before = now + LOG_COMMAND_PAUSE;
         }
-        was_running
+        is_ours
     }
 
     pub fn save(&self, now: Time) -> SavedLogCommand {
         let [reader, output, error] = self.streams.each_ref().map(OwnedFd::as_raw_fd);
-        let (pid, pause) = match self.life {
-            Life::Running(pid) => (Some(pid), None),
-            Life::Dead { until } => (None, Some(left(until, now))),
-        };
         SavedLogCommand {
-            pid,
-            pause,
+            pid: self.pid,
+            pause: self.deadline().map(|time| left(time, now)),
             reader,
             output,
             error,
@@ -138,20 +128,13 @@ impl LogCommand {
         saved: &SavedLogCommand,
         now: Time,
     ) -> io::Result<LogCommand> {
-        let streams = [
-            fd::adopt_fd(saved.reader)?,
-            fd::adopt_fd(saved.output)?,
-            fd::adopt_fd(saved.error)?,
-        ];
-        let pause = saved.pause.unwrap_or_default();
-        let dead = Life::Dead { until: now + pause };
-        let life = saved.pid.map_or(dead, Life::Running);
-        LogCommand::of(line, environment, life, streams)
-    }
-}
-
-fn dead(now: Time) -> Life {
-    Life::Dead {
-        until: now + LOG_COMMAND_PAUSE,
+        let reader = fd::adopt_fd(saved.reader)?;
+        let output = fd::adopt_fd(saved.output)?;
+        let error = fd::adopt_fd(saved.error)?;
+        Ok(LogCommand {
+            pid: saved.pid,
+            not_before: now + saved.pause.unwrap_or_default(),
+            ..LogCommand::with_streams(line, environment, [reader, output, error])?
+        })
     }
 }

@@ -20,7 +20,6 @@ pub struct Log {
     to_file: bool,
 }
 
-#[derive(Clone, Copy)]
 enum LogState {
     Flowing,
     /// Standard error has no room. poll(2) reports when it has room again.
@@ -46,14 +45,12 @@ record! {
 
 impl Log {
     pub fn to_standard_error() -> Log {
-        let mut log = Log {
+        Log {
             queue: Vec::new(),
             lost: 0,
             state: LogState::Flowing,
-            to_file: false,
-        };
-        log.retarget();
-        log
+            to_file: fd::is_regular(io::stderr().as_fd()),
+        }
     }
 
     /// Learns that standard error refers to another file.

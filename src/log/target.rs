@@ -7,25 +7,21 @@ use crate::log::lines::{Log, SavedLog};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::sys::fd;
-use std::ffi::{CStr, OsString};
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The log of this process: our own lines, and the target that receives them and the output of the workers.
 pub struct LogOutput {
     pub lines: Log,
-    /// `None` without `--log-file`.
-    target: Option<Target>,
+    target: Option<LogTarget>,
+    /// The process of a target that is a command.
+    command: Option<LogCommand>,
     /// The file or the pipe of the target, until `redirect`.
     opened: Option<OwnedFd>,
-}
-
-enum Target {
-    File(PathBuf),
-    Command(LogCommand),
 }
 
 impl LogOutput {
@@ -34,24 +30,26 @@ impl LogOutput {
         target: Option<LogTarget>,
         environment: impl Iterator<Item = &'a CStr>,
     ) -> Result<LogOutput, Error> {
-        let (target, opened) = match target {
-            None => (None, None),
+        let mut command = None;
+        let opened = match &target {
+            None => None,
             Some(LogTarget::File(path)) => {
-                let file = open(&path).map_err(|error| Error::option("log-file", &path, error))?;
-                (Some(Target::File(path)), Some(file.into()))
+                let file = open(path).map_err(|error| Error::option("log-file", path, error))?;
+                Some(file.into())
             }
             Some(LogTarget::Command(line)) => {
-                let (command, writer) = LogCommand::new(&line, environment).map_err(|error| {
-                    let mut value = OsString::from("|");
-                    value.push(&line);
+                let (started, writer) = LogCommand::new(line, environment).map_err(|error| {
+                    let value = format!("|{}", line.to_string_lossy());
                     Error::option("log-file", value, error)
                 })?;
-                (Some(Target::Command(command)), Some(writer))
+                command = Some(started);
+                Some(writer)
             }
         };
         Ok(LogOutput {
             lines: Log::to_standard_error(),
             target,
+            command,
             opened,
         })
     }
@@ -70,7 +68,7 @@ impl LogOutput {
 
     /// Opens the file again: the old one may have been renamed. Workers that are running keep writing to the old one.
     pub fn reopen(&mut self) {
-        if let Some(Target::File(path)) = &self.target {
+        if let Some(LogTarget::File(path)) = &self.target {
             let reopened = open(path).and_then(|file| redirect_output(file.as_fd()));
             if let Err(error) = reopened {
                 let (path, reason) = (path.display(), Reason::from(error));
@@ -81,36 +79,27 @@ impl LogOutput {
         }
     }
 
-    /// The time at which the queue or the log command needs `Log::flush` or `tick`.
+    /// The time at which `tick` or `Log::flush` has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        let command = self.command().and_then(LogCommand::deadline);
-        [self.lines.deadline(), command].into_iter().flatten().min()
+        let command = self.command.as_ref().and_then(LogCommand::deadline);
+        command.into_iter().chain(self.lines.deadline()).min()
     }
 
     /// Starts a log command that has died, when it is time.
     pub fn tick(&mut self, now: Time) {
-        if let Some(Target::Command(command)) = &mut self.target {
+        if let Some(command) = &mut self.command {
             command.tick(now, &mut self.lines);
         }
     }
 
     /// Learns that a process has ended. Returns whether it was the log command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time) -> bool {
-        if let Some(Target::Command(command)) = &mut self.target {
-            return command.exited(pid, status, now, &mut self.lines);
-        }
-        false
-    }
-
-    fn command(&self) -> Option<&LogCommand> {
-        match &self.target {
-            Some(Target::Command(command)) => Some(command),
-            Some(Target::File(_)) | None => None,
-        }
+        let command = self.command.as_mut();
+        command.is_some_and(|command| command.exited(pid, status, now, &mut self.lines))
     }
 
     pub fn save(&self, now: Time) -> (SavedLog, Option<SavedLogCommand>) {
-        let command = self.command().map(|command| command.save(now));
+        let command = self.command.as_ref().map(|command| command.save(now));
         (self.lines.save(), command)
     }
 
@@ -122,17 +111,16 @@ impl LogOutput {
         command: Option<&SavedLogCommand>,
         now: Time,
     ) -> io::Result<LogOutput> {
-        let target = match (target, command) {
-            (Some(LogTarget::File(path)), _) => Some(Target::File(path)),
+        let command = match (&target, command) {
             (Some(LogTarget::Command(line)), Some(saved)) => {
-                let command = LogCommand::restore(&line, environment, saved, now)?;
-                Some(Target::Command(command))
+                Some(LogCommand::restore(line, environment, saved, now)?)
             }
-            (Some(LogTarget::Command(_)) | None, _) => None,
+            _ => None,
         };
         Ok(LogOutput {
             lines: Log::restore(lines),
             target,
+            command,
             opened: None,
         })
     }
