@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// A pid file whose lock is held, and the process in it.
+/// A pid file whose lock is held, with the pid that it contains.
 pub struct Held {
     pub pid: Pid,
     file: File,
@@ -20,7 +20,7 @@ pub struct Held {
 pub enum Absent {
     /// No start_server is running.
     NotRunning(Error),
-    /// Whether a start_server is running cannot be found out.
+    /// The file does not show whether a start_server is running.
     Unusable(Error),
 }
 
@@ -50,13 +50,13 @@ impl Held {
         self.file.metadata().and_then(|file| file.modified()).ok()
     }
 
-    /// Whether its start_server is still running.
+    /// True while its start_server is running.
     pub fn is_held(&self) -> bool {
         is_held(&self.file)
     }
 }
 
-/// Makes sure that no running start_server holds this pid file. The start-up asks before it creates anything.
+/// Makes sure that no running start_server holds this pid file. Called before the start-up creates anything.
 pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
     match open_regular(path, OpenOptions::new().read(true)) {
         Ok(file) if is_held(&file) => Err(already_running(path, &file)),
@@ -65,7 +65,7 @@ pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Whether a start_server holds its exclusive lock: only then a shared lock is refused.
+/// True while a start_server holds its exclusive lock, since we are refused a shared one.
 pub fn is_held(file: &File) -> bool {
     match fd::try_lock(file.as_fd(), Lock::TryShared) {
         Ok(Locked::HeldByAnother) => true,

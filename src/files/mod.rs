@@ -1,9 +1,10 @@
-//! The files that start_server leaves for others to read: pid file, status file, and the sockets in the file system.
+//! The files that start_server shares with other processes: the pid file and the status file.
 //!
-//! This folder owns their contents, the lock on the pid file, and their removal. Paths come in from the command line,
-//! and the state of the workers from the supervisor. Files go out, and so does their meaning for a control command:
-//! the process that holds a pid file, and a snapshot of a status file. A failure at the start is an error; once
-//! workers run, a failure is a line in the log.
+//! This folder owns their contents, the lock on the pid file, and the removal of every file that we have created,
+//! sockets included. Paths come in from the command line, and the state of the workers comes in from the supervisor.
+//! Files go out. A control command gets the process that holds a pid file, and a snapshot of a status file.
+//!
+//! A failure before the first worker is an error. A later failure is a line in the log.
 
 pub mod held_pid_file;
 pub mod owned;

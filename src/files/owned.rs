@@ -1,4 +1,4 @@
-//! Two cautions with files: only regular ones are opened, and only our own are removed.
+//! Careful ways to open and to remove files: only regular files are opened, and only our own files are removed.
 
 use crate::saved::record;
 use crate::sys::process::{self, Access};

@@ -92,7 +92,7 @@ impl PidFile {
     }
 }
 
-/// The file, and whether it was created.
+/// Returns the file, and true if it had to be created.
 fn open(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);

@@ -1,4 +1,4 @@
-//! The text of the status file, and what can be read from it. Pure.
+//! The text of the status file, rendered and parsed. Pure.
 //!
 //! Each worker that has passed its check has a line `GENERATION:PID`. Other lines begin with a word instead of a
 //! generation, and the readers that belong to Perl's and Ruby's Server::Starter ignore them.
@@ -34,7 +34,7 @@ pub struct Upgrade {
 }
 
 impl Upgrades {
-    /// Whether the last attempt failed.
+    /// True if the last attempt failed.
     pub fn has_failed(&self) -> bool {
         self.attempts > self.last.as_ref().map_or(0, |last| last.attempt)
     }
@@ -65,7 +65,7 @@ pub fn render(status: &Status, upgrades: &Upgrades) -> String {
 pub fn parse(text: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
-        // Without an answer, the line is ignored.
+        // `None` means that the line has another form.
         let _ = parse_line(key, value, &mut snapshot);
     }
     snapshot

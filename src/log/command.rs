@@ -1,4 +1,4 @@
-//! The process of the log command, `--log-file='|command'`: started, and started again when it dies.
+//! The process of the log command, which `--log-file='|command'` names. It is started again when it dies.
 
 use crate::error::Error;
 use crate::log::lines::Log;
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// that the dead one has not read, and no worker is killed by SIGPIPE while there is no command.
 pub struct LogCommand {
     program: Program,
-    /// Kept for every start. The command does not follow envdir.
+    /// The same for every start: later changes of envdir do not reach the command.
     environment: Vec<CString>,
     /// `None` while the command is dead.
     pid: Option<Pid>,
@@ -97,7 +97,7 @@ impl LogCommand {
         }
     }
 
-    /// Learns that a process has ended. Returns whether it was this command.
+    /// Learns that a process has ended. Returns true if it was this command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
         let is_ours = self.pid == Some(pid);
         if is_ours {

@@ -1,5 +1,5 @@
-//! Our own lines, on their way to standard error. They wait in a queue while nobody reads them, so that a slow reader
-//! of the log does not hold up the supervision of workers.
+//! Our own lines, on their way to standard error. They wait in a queue while the reader of the log is slow: the
+//! supervision of workers must go on.
 
 use crate::saved::record;
 use crate::supervisor::policy::Time;
@@ -16,7 +16,7 @@ pub struct Log {
     /// The number of lines that were dropped, because the queue was full or standard error had no reader.
     lost: u64,
     state: LogState,
-    /// Whether standard error is a regular file. A write to such a file never waits for a reader.
+    /// True if standard error is a regular file. A write to such a file never waits for a reader.
     to_file: bool,
 }
 
@@ -115,7 +115,7 @@ impl Log {
         }
     }
 
-    /// Whether lines wait until poll(2) finds standard error writable.
+    /// True while lines wait for poll(2) to find standard error writable.
     pub fn is_blocked(&self) -> bool {
         matches!(self.state, LogState::Blocked)
     }

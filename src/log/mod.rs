@@ -2,9 +2,10 @@
 //!
 //! This folder owns the queue of our lines (`lines`), standard output and standard error of this process (`target`),
 //! and the process of the log command (`command`). Lines come in from every part of the program, and the target comes
-//! in from the command line. Lines go out to standard error, but never faster than it can be written without waiting.
+//! in from the command line. Lines go out to standard error. A line that would have to wait for a slow reader stays in
+//! the queue.
 //!
-//! `files` lies between `lines`, which it uses, and the other two.
+//! `files` may use `lines` only, since it lies below the other two.
 
 pub mod command;
 pub mod lines;

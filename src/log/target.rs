@@ -54,8 +54,8 @@ impl LogOutput {
         })
     }
 
-    /// Starts the log command, if there is one, and makes standard output and standard error of this process, and so
-    /// of its workers, go to the target.
+    /// Starts the log command, if there is one, and sends standard output and standard error to the target. Workers
+    /// inherit both.
     pub fn redirect(&mut self, now: Time) -> Result<(), Error> {
         self.tick(now);
         if let Some(opened) = self.opened.take() {
@@ -92,7 +92,7 @@ impl LogOutput {
         }
     }
 
-    /// Learns that a process has ended. Returns whether it was the log command.
+    /// Learns that a process has ended. Returns true if it was the log command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time) -> bool {
         let command = self.command.as_mut();
         command.is_some_and(|command| command.exited(pid, status, now, &mut self.lines))
@@ -128,8 +128,8 @@ impl LogOutput {
 
 /// Opens a log for appending. Never waits.
 fn open(path: &Path) -> io::Result<File> {
-    // To open a FIFO for writing would wait for a reader. We are that reader until the FIFO is open. Without another
-    // one, our writes fail from then on, as they do in any pipe.
+    // Opening a FIFO for writing waits for a reader, so we are that reader until it is open. From then on, a write
+    // without another reader fails, as in any pipe.
     let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut reading = OpenOptions::new();
     reading.read(true).custom_flags(libc::O_NONBLOCK);
