@@ -1,0 +1,74 @@
+//! What is in the way of binding: existing files, and processes that hold the address.
+
+use crate::supervisor::worker::Pid;
+use crate::sys::holders::{self, Holder};
+use crate::sys::{self, socket};
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+/// Refuses a path that is not ours to bind. True: a socket lies there that nobody listens on.
+pub fn look_at(path: &Path, left_over: &[Pid]) -> Result<bool, String> {
+    socket::check_unix_path(path.as_os_str())
+        .map_err(|error| refuse_path(path, &sys::reason(&error)))?;
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        // If it is more than a name that is free, bind will say so.
+        Err(_) => return Ok(false),
+    };
+    if !kind.is_socket() {
+        let what = match kind {
+            kind if kind.is_symlink() => "a symbolic link",
+            kind if kind.is_dir() => "a directory",
+            kind if kind.is_file() => "a regular file",
+            _ => "something that is no socket",
+        };
+        return Err(refuse_path(path, &format!("{what} is in the way")));
+    }
+    match socket::probe_unix(path.as_os_str()) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        Err(error) if !is_answer(&error) => {
+            let reason = sys::reason(&error);
+            Err(refuse_path(
+                path,
+                &format!("cannot find out who listens there: {reason}"),
+            ))
+        }
+        Ok(()) | Err(_) => {
+            let holders = held_by(&holders::of_path(path), left_over);
+            Err(refuse_path(
+                path,
+                &format!("another process listens there{holders}"),
+            ))
+        }
+    }
+}
+
+/// A full queue, or a socket of another type: somebody has it.
+fn is_answer(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EPROTOTYPE))
+}
+
+/// What to add to a message that something is in use. Nothing where the system does not tell.
+pub fn held_by(holders: &[Holder], left_over: &[Pid]) -> String {
+    let each = holders.iter().map(|holder| {
+        let whose = match left_over.contains(&holder.pid) {
+            true => ", a worker of a start_server that is gone",
+            false => "",
+        };
+        format!("process {} ({}){whose}", holder.pid, holder.name)
+    });
+    match each.collect::<Vec<_>>().join("; ") {
+        none if none.is_empty() => none,
+        list => format!(": {list}"),
+    }
+}
+
+pub fn refuse_bind(path: &Path, error: &io::Error) -> String {
+    refuse_path(path, &format!("cannot bind: {}", sys::reason(error)))
+}
+
+fn refuse_path(path: &Path, reason: &str) -> String {
+    format!("--path={}: {reason}", path.display())
+}
