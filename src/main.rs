@@ -16,6 +16,7 @@
 //! | `cli` | arguments to a `Command` |
 //! | `supervisor` | the life of the workers: events to actions, without a single system call |
 //! | `saved` | the text in which state outlives the program |
+//! | `variable` | `NAME=value` as execve(2) takes it |
 //! | `sys` | every call to the kernel, and all that is unsafe |
 
 #![cfg_attr(not(test), no_main)]
@@ -41,6 +42,7 @@ mod supervisor;
 #[allow(unsafe_code, reason = "the only module that talks to the kernel")]
 mod sys;
 mod upgrade;
+mod variable;
 mod worker;
 
 const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");

@@ -35,7 +35,8 @@ use crate::sys::signals::{Received, Signals};
 use crate::sys::start::Invocation;
 use crate::sys::{clock, fd, reason};
 use crate::upgrade::{self, Origin, Starting, State, Upgrader};
-use crate::worker::environment::{self, Environment};
+use crate::variable;
+use crate::worker::environment::Environment;
 use crate::worker::launch::{Launcher, Started};
 use crate::worker::readiness::{self, Channel, Channels, Message};
 use std::ffi::OsStr;
@@ -53,7 +54,7 @@ pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> 
     let activated = activation::is_for_us(&|name: &str| std::env::var_os(name));
     let spent = activated || options.listen_fds;
     let inherited = invocation.environment.iter().copied();
-    let inherited = inherited.filter(|string| is_for_worker(environment::name(string), spent));
+    let inherited = inherited.filter(|string| is_for_worker(variable::name(string), spent));
     let environment = Environment::new(inherited, &options.variables);
     let channels = Channels::new(options.policy.readiness, |name| std::env::var_os(name));
     let mut daemon = match state {

@@ -16,7 +16,7 @@ use crate::saved::record;
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::Handover;
 use crate::sys::{self, fd, socket};
-use crate::worker::environment::string;
+use crate::variable::assignment;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -89,16 +89,16 @@ impl Listeners {
 
     /// What tells workers of them.
     pub fn variables(&self) -> Vec<CString> {
-        let mut variables = vec![string("SERVER_STARTER_PORT", self.names())];
+        let mut variables = vec![assignment("SERVER_STARTER_PORT", self.names())];
         if self.listen_fds {
             let names = self
                 .listeners
                 .iter()
                 .map(|listener| listener.name.as_os_str());
-            variables.push(string("LISTEN_FDS", self.listeners.len().to_string()));
-            variables.push(string("LISTEN_FDNAMES", activation::names(names)));
+            variables.push(assignment("LISTEN_FDS", self.listeners.len().to_string()));
+            variables.push(assignment("LISTEN_FDNAMES", activation::names(names)));
             // The child completes it.
-            variables.push(string("LISTEN_PID", ""));
+            variables.push(assignment("LISTEN_PID", ""));
         }
         variables
     }

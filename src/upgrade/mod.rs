@@ -15,7 +15,7 @@ use crate::sys::process::{self, Forked, Handover, Program};
 use crate::sys::start::Invocation;
 use crate::sys::{fd, reason};
 use crate::worker::{environment, launch, readiness};
-use crate::{cli, log, service_manager, sockets};
+use crate::{cli, log, service_manager, sockets, variable};
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -298,7 +298,7 @@ impl Upgrader {
             Err(error) => return reason(&error),
         };
         let pipe = state_pipe.as_raw_fd();
-        let from = environment::string(VARIABLE, format!("{}:{pipe}", process::id()));
+        let from = variable::assignment(VARIABLE, format!("{}:{pipe}", process::id()));
         let environment = self.environment().chain([from.as_c_str()]);
         let mut kept = state.descriptors();
         kept.push(pipe);
@@ -326,7 +326,7 @@ impl Upgrader {
     /// Our own environment, as it was given.
     fn environment(&self) -> impl Iterator<Item = &CStr> {
         let given = self.invocation.environment.iter().copied();
-        given.filter(|string| environment::name(string) != VARIABLE)
+        given.filter(|string| variable::name(string) != VARIABLE)
     }
 
     /// The name under which we were started.

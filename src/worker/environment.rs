@@ -2,11 +2,11 @@
 
 use crate::saved::record;
 use crate::sys::reason;
+use crate::variable::{self, assignment};
 use crate::worker::envdir;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub struct Environment {
@@ -34,7 +34,7 @@ impl Environment {
         variables
             .map(|(name, string)| Saved {
                 name: name.clone(),
-                value: value(name, string).into(),
+                value: variable::value(string, name).unwrap_or_default().into(),
             })
             .collect()
     }
@@ -49,11 +49,15 @@ impl Environment {
         inherited: impl Iterator<Item = &'static CStr>,
         options: &[(&str, OsString)],
     ) -> Environment {
-        let is_option = |string: &CStr| options.iter().any(|(name, _)| is_of(name, string));
+        let is_option = |string: &CStr| {
+            options
+                .iter()
+                .any(|(name, _)| variable::value(string, name).is_some())
+        };
         // A caller may hand over anything, but what has no = is no variable.
         let inherited = inherited.filter(|string| string.to_bytes().contains(&b'='));
         let inherited = inherited.filter(|string| !is_option(string));
-        let options = options.iter().map(|(name, value)| string(name, value));
+        let options = options.iter().map(|(name, value)| assignment(name, value));
         let mut base = Vec::with_capacity(inherited.size_hint().1.unwrap_or(0) + options.len());
         base.extend(inherited.map(Cow::from).chain(options.map(Cow::from)));
         let mut environment = Environment {
@@ -92,23 +96,23 @@ impl Environment {
     }
 
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        let overlay = self.overlay.get(OsStr::new(name)).map(CString::as_c_str);
-        let base = || {
-            let mut strings = self.base.iter().map(AsRef::as_ref);
-            strings.find(|string| is_of(name, string))
-        };
-        Some(value(name, overlay.or_else(base)?))
+        let find = |string| variable::value(string, name);
+        match self.overlay.get(OsStr::new(name)) {
+            Some(string) => find(string),
+            None => self.base.iter().find_map(|string| find(string)),
+        }
     }
 
     /// The whole, with `ours` on top. It borrows: a restart writes to none of the pages that the strings lie in, which
     /// the kernel would have to copy after every fork.
     pub fn render<'a>(&'a self, ours: &'a [&'a CStr]) -> impl Iterator<Item = &'a CStr> {
-        let names: Vec<_> = ours.iter().map(|string| name(string)).collect();
-        let is_ours = move |string: &CStr| names.iter().any(|name| is_of(name, string));
+        let names: Vec<_> = ours.iter().map(|string| variable::name(string)).collect();
+        let is_ours = move |string: &CStr| names.contains(&variable::name(string));
         let base = self.base.iter().map(AsRef::as_ref);
         // Mostly there is none.
         let covers = !self.overlay.is_empty();
-        let base = base.filter(move |string| !(covers && self.overlay.contains_key(name(string))));
+        let base = base
+            .filter(move |string| !(covers && self.overlay.contains_key(variable::name(string))));
         let theirs = base.chain(self.overlay.values().map(CString::as_c_str));
         let theirs = theirs.filter(move |string| !is_ours(string));
         theirs.chain(ours.iter().copied())
@@ -116,34 +120,7 @@ impl Environment {
 }
 
 fn assign(overlay: &mut Overlay, name: &OsStr, value: &OsStr) {
-    overlay.insert(name.to_os_string(), string(name, value));
-}
-
-/// Neither can have a NUL in it: what we have inherited came as C strings, and envdir is refused one.
-pub fn string(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> CString {
-    let (name, value) = (name.as_ref(), value.as_ref());
-    // With room for the NUL at the end.
-    let mut text = Vec::with_capacity(name.len() + value.len() + 2);
-    text.extend_from_slice(name.as_bytes());
-    text.push(b'=');
-    text.extend_from_slice(value.as_bytes());
-    CString::new(text).unwrap_or_default()
-}
-
-/// What is before the first `=`.
-pub fn name(string: &CStr) -> &OsStr {
-    let bytes = string.to_bytes();
-    let end = bytes.iter().position(|&byte| byte == b'=');
-    OsStr::from_bytes(&bytes[..end.unwrap_or(bytes.len())])
-}
-
-fn is_of(name: impl AsRef<OsStr>, string: &CStr) -> bool {
-    let (name, string) = (name.as_ref().as_bytes(), string.to_bytes());
-    string.get(name.len()) == Some(&b'=') && string.starts_with(name)
-}
-
-fn value(name: impl AsRef<OsStr>, string: &CStr) -> &OsStr {
-    OsStr::from_bytes(&string.to_bytes()[name.as_ref().len() + 1..])
+    overlay.insert(name.to_os_string(), assignment(name, value));
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use crate::sockets::Listeners;
 use crate::supervisor::worker::Generation;
 use crate::sys::process::{self, Failure, Forked, Program, Step};
 use crate::sys::reason;
-use crate::worker::environment::{self, Environment};
+use crate::variable::assignment;
+use crate::worker::environment::Environment;
 use crate::worker::readiness::{Channel, Channels};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -55,7 +56,7 @@ impl Launcher {
         generation: Generation,
         environment: &Environment,
     ) -> Result<Started, String> {
-        let generation = environment::string("SERVER_STARTER_GENERATION", generation.to_string());
+        let generation = assignment("SERVER_STARTER_GENERATION", generation.to_string());
         let program = &mut self.program;
         let sockets = program.descriptors.len();
         let taken = |number| {

@@ -9,7 +9,7 @@ use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
 use crate::sys::process::Handover;
 use crate::sys::{fd, file, socket};
-use crate::worker::environment;
+use crate::variable::assignment;
 use std::collections::hash_map::RandomState;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
@@ -123,7 +123,7 @@ impl Channels {
         let folder = Folder::new(&self.parent)?;
         let end = socket::bind_datagrams(folder.socket.as_os_str())?;
         let offer = Offer {
-            variable: environment::string("NOTIFY_SOCKET", &folder.socket),
+            variable: assignment("NOTIFY_SOCKET", &folder.socket),
             handover: None,
             _end: None,
         };
@@ -137,7 +137,7 @@ fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(Channel, Offer)
     let writer = fd::move_off(writer, |at| at == number || taken(at))?;
     fd::set_nonblocking(reader.as_fd())?;
     let offer = Offer {
-        variable: environment::string(DESCRIPTOR, number.to_string()),
+        variable: assignment(DESCRIPTOR, number.to_string()),
         handover: Some(Handover {
             fd: writer.as_raw_fd(),
             number,
