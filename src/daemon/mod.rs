@@ -169,7 +169,8 @@ impl Daemon {
             launcher: Launcher::new(
                 &options.program,
                 options.dir.as_deref(),
-                &listeners,
+                listeners.variables(),
+                listeners.handovers(),
                 channels,
             ),
             policy: options.policy.clone(),
@@ -248,7 +249,8 @@ impl Daemon {
             launcher: Launcher::new(
                 &options.program,
                 options.dir.as_deref(),
-                &listeners,
+                listeners.variables(),
+                listeners.handovers(),
                 channels,
             ),
             policy: options.policy.clone(),

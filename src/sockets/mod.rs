@@ -26,7 +26,7 @@ use std::time::Duration;
 pub struct Listeners {
     listeners: Vec<Listener>,
     /// Whether they are described to workers as systemd does, too.
-    pub listen_fds: bool,
+    listen_fds: bool,
     /// Removed when this is dropped.
     files: Vec<OwnedFile>,
     /// What there is to say about the binding, as lines for the log.

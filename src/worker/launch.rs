@@ -1,8 +1,7 @@
 //! What one worker is given: program, arguments, environment, working directory, descriptors.
 
-use crate::sockets::Listeners;
 use crate::supervisor::worker::Generation;
-use crate::sys::process::{self, Failure, Forked, Program, Step};
+use crate::sys::process::{self, Failure, Forked, Handover, Program, Step};
 use crate::sys::reason;
 use crate::variable::assignment;
 use crate::worker::environment::Environment;
@@ -31,21 +30,24 @@ impl Launcher {
     pub fn new(
         command: &[OsString],
         dir: Option<&Path>,
-        listeners: &Listeners,
+        sockets: Vec<CString>,
+        descriptors: Vec<Handover>,
         channels: Channels,
     ) -> Launcher {
         let program = Program {
             candidates: Vec::new(),
             arguments: command.iter().map(|word| c_string(word)).collect(),
-            listen_pid: listeners.listen_fds,
+            listen_pid: sockets
+                .iter()
+                .any(|variable| variable.as_c_str() == c"LISTEN_PID="),
             by_shell: true,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
-            descriptors: listeners.handovers(),
+            descriptors,
         };
         Launcher {
             program,
             name: command[0].clone(),
-            sockets: listeners.variables(),
+            sockets,
             channels,
         }
     }
