@@ -38,7 +38,7 @@ use crate::upgrade::{self, Origin, Starting, State, Upgrader};
 use crate::variable;
 use crate::worker::environment::Environment;
 use crate::worker::launch::{Launcher, Started};
-use crate::worker::readiness::{self, Channel, Channels, Message};
+use crate::worker::readiness::{self, Message, ReadyChannel, ReadyConfig};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -51,12 +51,12 @@ use std::time::Duration;
 pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> {
     let state = upgrade::inherited(|name| std::env::var_os(name))?;
     let service_manager = ServiceManager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
-    let activated = activation::is_for_us(&|name: &str| std::env::var_os(name));
+    let activated = activation::is_activated(&|name: &str| std::env::var_os(name));
     let spent = activated || options.listen_fds;
     let inherited = invocation.environment.iter().copied();
     let inherited = inherited.filter(|string| is_for_worker(variable::name(string), spent));
     let environment = Environment::new(inherited, &options.variables);
-    let channels = Channels::new(options.policy.readiness, |name| std::env::var_os(name));
+    let channels = ReadyConfig::new(options.policy.readiness, |name| std::env::var_os(name));
     let mut daemon = match state {
         None => Daemon::start(options, invocation, service_manager, environment, channels)?,
         Some(state) => Daemon::resume(
@@ -91,7 +91,7 @@ struct Daemon {
     /// A child that has not executed its program yet.
     starting: Option<Forked>,
     /// How live workers speak to us.
-    channels: Vec<(Pid, Channel)>,
+    channels: Vec<(Pid, ReadyChannel)>,
     service_manager: ServiceManager,
     log: Log,
     log_file: Option<LogTarget>,
@@ -118,9 +118,9 @@ impl Daemon {
         invocation: Invocation,
         service_manager: ServiceManager,
         mut environment: Environment,
-        channels: Channels,
+        channels: ReadyConfig,
     ) -> Result<Daemon, String> {
-        let given = activation::take(|name| std::env::var_os(name))?;
+        let given = activation::adopt_sockets(|name| std::env::var_os(name))?;
         // What it passes over is said once the log is there.
         environment.refresh(|_| {});
         check(&options, &environment)?;
@@ -204,7 +204,7 @@ impl Daemon {
         invocation: Invocation,
         mut service_manager: ServiceManager,
         mut environment: Environment,
-        channels: Channels,
+        channels: ReadyConfig,
         state: &State,
     ) -> Result<Daemon, String> {
         let now = clock::now();
@@ -243,7 +243,7 @@ impl Daemon {
             })
         });
         let restored = state.channels.iter();
-        let restored = restored.map(|saved| Ok((saved.pid, Channel::restore(saved)?)));
+        let restored = restored.map(|saved| Ok((saved.pid, ReadyChannel::restore(saved)?)));
         let mut daemon = Daemon {
             supervisor,
             launcher: Launcher::new(
@@ -655,7 +655,7 @@ fn is_for_worker(name: &OsStr, activated: bool) -> bool {
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
-        readiness::DESCRIPTOR,
+        readiness::READY_FD,
         upgrade::VARIABLE,
     ]);
     let spent = activated && is_one_of(&activation::VARIABLES);

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The first descriptor that is handed over.
-pub const FIRST: RawFd = 3;
+pub const LISTEN_FDS_START: RawFd = 3;
 
 /// The variables of the protocol, which describe our own sockets and not the worker's.
 pub const VARIABLES: [&str; 4] = [
@@ -32,17 +32,21 @@ pub struct InheritedSocket {
 /// Takes the sockets that the service manager has made for this process; none if there is no such manager.
 ///
 /// The error is one line.
-pub fn take(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<InheritedSocket>, String> {
-    if !is_for_us(&variable) {
+pub fn adopt_sockets(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<InheritedSocket>, String> {
+    if !is_activated(&variable) {
         return Ok(Vec::new());
     }
     let count = number(&variable, "LISTEN_FDS").unwrap_or(0);
-    (FIRST..FIRST.saturating_add(count)).map(take_one).collect()
+    (LISTEN_FDS_START..LISTEN_FDS_START.saturating_add(count))
+        .map(adopt_socket)
+        .collect()
 }
 
 /// Whether the variables are meant for this process. Inherited from a parent for which they were meant, they are
 /// nothing to us.
-pub fn is_for_us(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
+pub fn is_activated(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
     number(variable, "LISTEN_PID") == Some(process::id())
 }
 
@@ -50,7 +54,7 @@ fn number(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<i3
     variable(name)?.to_str()?.parse().ok()
 }
 
-fn take_one(number: RawFd) -> Result<InheritedSocket, String> {
+fn adopt_socket(number: RawFd) -> Result<InheritedSocket, String> {
     let refuse = |error: std::io::Error| {
         format!(
             "cannot use descriptor {number} of LISTEN_FDS: {}",
@@ -74,7 +78,7 @@ fn take_one(number: RawFd) -> Result<InheritedSocket, String> {
 impl InheritedSocket {
     /// Whether it is the socket that a `--port` asks for. `[::]` serves a bare port too: it is what systemd
     /// makes of one, and takes IPv4 as well.
-    pub fn is_port(&self, port: &Endpoint, address: &std::net::SocketAddr) -> bool {
+    pub fn is_for_port(&self, port: &Endpoint, address: &std::net::SocketAddr) -> bool {
         let Address::Inet(ours) = &self.address else {
             return false;
         };
@@ -87,7 +91,7 @@ impl InheritedSocket {
     }
 
     /// Whether it is the socket that a `--path` asks for.
-    pub fn is_path(&self, path: &Path) -> bool {
+    pub fn is_for_path(&self, path: &Path) -> bool {
         let named =
             matches!(&self.address, Address::Unix(name) if name.as_os_str() == path.as_os_str());
         named && self.transport == Some(Transport::Tcp)
@@ -104,7 +108,7 @@ impl InheritedSocket {
 
 /// The value of LISTEN_FDNAMES. A name cannot have a colon in it, nor a control character, nor be longer than
 /// 255 bytes, says systemd.socket(5).
-pub fn names<'a>(names: impl Iterator<Item = &'a OsStr>) -> OsString {
+pub fn fdnames<'a>(names: impl Iterator<Item = &'a OsStr>) -> OsString {
     let plain = |name: &OsStr| {
         let bytes = name.as_bytes().iter().take(255);
         let text = bytes.map(|&byte| match byte {
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn names_have_no_colon() {
         let given = ["8080", "[::1]:80", "/a b", "é\n"].map(OsStr::new);
-        assert_eq!(names(given.into_iter()), "8080:[__1]_80:/a b:___");
-        assert_eq!(names([].into_iter()), "");
+        assert_eq!(fdnames(given.into_iter()), "8080:[__1]_80:/a b:___");
+        assert_eq!(fdnames([].into_iter()), "");
     }
 }

@@ -1,10 +1,10 @@
 //! Binding: from the plan to sockets that listen.
 
 use super::activation::InheritedSocket;
-use super::folder_lock::take_turns;
-use super::in_the_way::{held_by, look_at, refuse_bind};
-use super::plan::{backlog, claimed_numbers, plan, Slot, Source};
-use super::{Listener, Listeners};
+use super::folder_lock::lock_folders;
+use super::in_the_way::{check_path, describe_holders, refuse_bind};
+use super::plan::{backlog, claimed_numbers, plan, PlannedSocket, SocketSource};
+use super::{BoundSocket, Listeners};
 use crate::cli::endpoint::{Endpoint, Transport};
 use crate::cli::Options;
 use crate::files::owned::OwnedFile;
@@ -17,40 +17,40 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// Binds every port and path that is not among the sockets `given` by a service manager. The error is one line,
-/// which tells `left_over` workers, those of a start_server that is gone, from other processes that are in the way.
+/// Binds every port and path that is not among the sockets `inherited` by a service manager. The error is one line,
+/// which tells `orphans` workers, those of a start_server that is gone, from other processes that are in the way.
 pub fn bind(
     options: &Options,
-    given: Vec<InheritedSocket>,
-    left_over: &[Pid],
+    inherited: Vec<InheritedSocket>,
+    orphans: &[Pid],
 ) -> Result<Listeners, String> {
-    let mut slots = plan(options, given)?;
-    let claimed = claimed_numbers(options, &slots)?;
-    let turns = take_turns(&options.paths);
-    for slot in &mut slots {
-        if let Source::Path(path) = slot.source {
-            if look_at(path, left_over)? {
-                slot.source = Source::DeadPath(path);
+    let mut planned = plan(options, inherited)?;
+    let claimed = claimed_numbers(options, &planned)?;
+    let locks = lock_folders(&options.paths);
+    for socket_plan in &mut planned {
+        if let SocketSource::Path(path) = socket_plan.source {
+            if check_path(path, orphans)? {
+                socket_plan.source = SocketSource::DeadPath(path);
             }
         }
     }
     let mut binder = Binder {
         options,
         claimed,
-        left_over,
+        orphans,
         files: Vec::new(),
         notes: Vec::new(),
     };
     // The first free numbers belong to those that did not ask for one, as under Perl.
-    let mut listeners: Vec<Option<Listener>> = slots.iter().map(|_| None).collect();
-    let (asking, free): (Vec<_>, Vec<_>) = slots
+    let mut listeners: Vec<Option<BoundSocket>> = planned.iter().map(|_| None).collect();
+    let (asking, free): (Vec<_>, Vec<_>) = planned
         .into_iter()
         .zip(&mut listeners)
-        .partition(|(slot, _)| slot.number.is_some());
-    for (slot, listener) in free.into_iter().chain(asking) {
-        *listener = Some(binder.bind(slot)?);
+        .partition(|(socket_plan, _)| socket_plan.number.is_some());
+    for (socket_plan, listener) in free.into_iter().chain(asking) {
+        *listener = Some(binder.bind(socket_plan)?);
     }
-    drop(turns);
+    drop(locks);
     Ok(Listeners {
         listeners: listeners.into_iter().flatten().collect(),
         listen_fds: options.listen_fds,
@@ -59,37 +59,37 @@ pub fn bind(
     })
 }
 
-/// What a slot needs to become a listener, and what comes of it beside that.
+/// What a socket_plan needs to become a listener, and what comes of it beside that.
 struct Binder<'a> {
     options: &'a Options,
     /// Numbers that a socket must have in the worker, so that no other may have them here.
     claimed: BTreeSet<RawFd>,
-    left_over: &'a [Pid],
+    orphans: &'a [Pid],
     files: Vec<OwnedFile>,
     notes: Vec<String>,
 }
 
 impl Binder<'_> {
-    fn bind(&mut self, slot: Slot) -> Result<Listener, String> {
-        let (socket, backlog) = match slot.source {
-            Source::InheritedSocket(socket, backlog) => (socket, backlog),
-            Source::Port(port, address) => self.bind_port(port, &address)?,
-            Source::Path(path) => self.bind_path(path)?,
-            Source::DeadPath(path) => {
+    fn bind(&mut self, socket_plan: PlannedSocket) -> Result<BoundSocket, String> {
+        let (socket, backlog) = match socket_plan.source {
+            SocketSource::Inherited(socket, backlog) => (socket, backlog),
+            SocketSource::Port(port, address) => self.bind_port(port, &address)?,
+            SocketSource::Path(path) => self.bind_path(path)?,
+            SocketSource::DeadPath(path) => {
                 let note = format!("removing existing socket file:{}", path.display());
                 self.notes.push(note);
                 fs::remove_file(path).map_err(|error| refuse_bind(path, &error))?;
                 self.bind_path(path)?
             }
         };
-        let name = slot.name;
+        let name = socket_plan.name;
         let socket = fd::move_off(socket, |number| self.claimed.contains(&number));
         let socket = socket.map_err(|error| {
             let (name, reason) = (name.to_string_lossy(), sys::reason(&error));
             format!("cannot place the socket of {name}: {reason}")
         })?;
-        Ok(Listener {
-            number: slot.number.unwrap_or(socket.as_raw_fd()),
+        Ok(BoundSocket {
+            number: socket_plan.number.unwrap_or(socket.as_raw_fd()),
             name,
             socket,
             backlog,
@@ -115,7 +115,7 @@ impl Binder<'_> {
                 let mut reason = sys::reason(&error);
                 if error.kind() == io::ErrorKind::AddrInUse {
                     let holders = holders::of_port(address, backlog.is_some());
-                    reason += &held_by(&holders, self.left_over);
+                    reason += &describe_holders(&holders, self.orphans);
                 }
                 Err(format!("cannot bind --port={}: {reason}", port.name))
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Locks the folders of these paths. Between bind and listen a socket looks dead, and another start at the same moment
 /// would take its place. Somebody else's lock, or none to be had, is no reason not to start.
-pub fn take_turns(paths: &[PathBuf]) -> Vec<OwnedFd> {
+pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
     let mut folders: Vec<&[u8]> = Vec::new();
     for path in paths {
         let path = path.as_os_str().as_bytes();
@@ -25,24 +25,24 @@ pub fn take_turns(paths: &[PathBuf]) -> Vec<OwnedFd> {
             folders.push(folder);
         }
     }
-    let turns = folders
+    let locks = folders
         .into_iter()
-        .map(|folder| turn(OsStr::from_bytes(folder)));
-    turns.filter_map(Result::ok).collect()
+        .map(|folder| lock_folder(OsStr::from_bytes(folder)));
+    locks.filter_map(Result::ok).collect()
 }
 
-fn turn(folder: &OsStr) -> io::Result<OwnedFd> {
+fn lock_folder(folder: &OsStr) -> io::Result<OwnedFd> {
     // What is no folder, such as a FIFO, must not hold us up.
     let mut reading = fs::OpenOptions::new();
     let opened = reading
         .read(true)
         .custom_flags(libc::O_DIRECTORY)
         .open(folder)?;
-    let folder = fd::duplicate(opened.as_fd(), OUT_OF_THE_WAY)?;
-    for _ in 0..TURN_LOOKS {
+    let folder = fd::duplicate(opened.as_fd(), LOWEST_LOCK_FD)?;
+    for _ in 0..LOCK_ATTEMPTS {
         match fd::lock(folder.as_fd(), fd::Lock::TryExclusive) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                poll::wait(&mut [], Some(TURN_PAUSE))?;
+                poll::wait(&mut [], Some(POLL_INTERVAL))?;
             }
             locked => return locked.map(|()| folder),
         }
@@ -51,8 +51,8 @@ fn turn(folder: &OsStr) -> io::Result<OwnedFd> {
 }
 
 /// The first free numbers are those of sockets.
-const OUT_OF_THE_WAY: RawFd = 100;
+const LOWEST_LOCK_FD: RawFd = 100;
 
 /// Others are done within a moment; who is not does not bind a socket there.
-const TURN_LOOKS: u32 = 200;
-const TURN_PAUSE: Duration = Duration::from_millis(10);
+const LOCK_ATTEMPTS: u32 = 200;
+const POLL_INTERVAL: Duration = Duration::from_millis(10);

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Refuses a path that is not ours to bind. True: a socket lies there that nobody listens on.
-pub fn look_at(path: &Path, left_over: &[Pid]) -> Result<bool, String> {
+pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<bool, String> {
     socket::check_unix_path(path.as_os_str())
         .map_err(|error| refuse_path(path, &sys::reason(&error)))?;
     let kind = match fs::symlink_metadata(path) {
@@ -36,7 +36,7 @@ pub fn look_at(path: &Path, left_over: &[Pid]) -> Result<bool, String> {
             ))
         }
         Ok(()) | Err(_) => {
-            let holders = held_by(&holders::of_path(path), left_over);
+            let holders = describe_holders(&holders::of_path(path), orphans);
             Err(refuse_path(
                 path,
                 &format!("another process listens there{holders}"),
@@ -51,9 +51,9 @@ fn is_answer(error: &io::Error) -> bool {
 }
 
 /// What to add to a message that something is in use. Nothing where the system does not tell.
-pub fn held_by(holders: &[Holder], left_over: &[Pid]) -> String {
+pub fn describe_holders(holders: &[Holder], orphans: &[Pid]) -> String {
     let each = holders.iter().map(|holder| {
-        let whose = match left_over.contains(&holder.pid) {
+        let whose = match orphans.contains(&holder.pid) {
             true => ", a worker of a start_server that is gone",
             false => "",
         };

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// The sockets of this start_server, in the order in which workers learn of them.
 pub struct Listeners {
-    listeners: Vec<Listener>,
+    listeners: Vec<BoundSocket>,
     /// Whether they are described to workers as systemd does, too.
     listen_fds: bool,
     /// Removed when this is dropped.
@@ -33,7 +33,7 @@ pub struct Listeners {
     pub notes: Vec<String>,
 }
 
-struct Listener {
+struct BoundSocket {
     name: OsString,
     socket: OwnedFd,
     /// Its number in the worker.
@@ -43,7 +43,7 @@ struct Listener {
 }
 
 record! {
-    "listener" Saved {
+    "listener" SavedListener {
         name: OsString,
         fd: RawFd,
         number: RawFd,
@@ -52,27 +52,27 @@ record! {
 }
 
 /// The role of the files of Unix sockets.
-const ROLE: &str = "socket";
+const FILE_ROLE: &str = "socket";
 
 impl Listeners {
-    pub fn save(&self) -> (Vec<Saved>, Vec<owned::Saved>) {
-        let listeners = self.listeners.iter().map(|listener| Saved {
+    pub fn save(&self) -> (Vec<SavedListener>, Vec<owned::Saved>) {
+        let listeners = self.listeners.iter().map(|listener| SavedListener {
             name: listener.name.clone(),
             fd: listener.socket.as_raw_fd(),
             number: listener.number,
             backlog: listener.backlog,
         });
-        let files = self.files.iter().map(|file| file.save(ROLE));
+        let files = self.files.iter().map(|file| file.save(FILE_ROLE));
         (listeners.collect(), files.collect())
     }
 
     pub fn restore(
-        saved: &[Saved],
+        saved: &[SavedListener],
         files: &[owned::Saved],
         listen_fds: bool,
     ) -> io::Result<Listeners> {
         let listeners = saved.iter().map(|saved| {
-            Ok(Listener {
+            Ok(BoundSocket {
                 name: saved.name.clone(),
                 socket: fd::adopt_fd(saved.fd)?,
                 number: saved.number,
@@ -82,21 +82,24 @@ impl Listeners {
         Ok(Listeners {
             listeners: listeners.collect::<io::Result<_>>()?,
             listen_fds,
-            files: OwnedFile::restore(files, ROLE),
+            files: OwnedFile::restore(files, FILE_ROLE),
             notes: Vec::new(),
         })
     }
 
     /// What tells workers of them.
     pub fn variables(&self) -> Vec<CString> {
-        let mut variables = vec![assignment("SERVER_STARTER_PORT", self.names())];
+        let mut variables = vec![assignment(
+            "SERVER_STARTER_PORT",
+            self.server_starter_port(),
+        )];
         if self.listen_fds {
             let names = self
                 .listeners
                 .iter()
                 .map(|listener| listener.name.as_os_str());
             variables.push(assignment("LISTEN_FDS", self.listeners.len().to_string()));
-            variables.push(assignment("LISTEN_FDNAMES", activation::names(names)));
+            variables.push(assignment("LISTEN_FDNAMES", activation::fdnames(names)));
             // The child completes it.
             variables.push(assignment("LISTEN_PID", ""));
         }
@@ -104,7 +107,7 @@ impl Listeners {
     }
 
     /// The value of `SERVER_STARTER_PORT`.
-    fn names(&self) -> OsString {
+    fn server_starter_port(&self) -> OsString {
         let mut value = OsString::new();
         for (index, listener) in self.listeners.iter().enumerate() {
             if index > 0 {
@@ -128,7 +131,7 @@ impl Listeners {
 
     /// Listens again where a worker has shut the shared socket down, as some do to wake their threads at their
     /// end; `say` is told. Linux lets a Unix socket be shut down without a trace, and for ever.
-    pub fn listen_again(&self, mut say: impl FnMut(&str)) {
+    pub fn listen_again(&self, mut note: impl FnMut(&str)) {
         // One call for all: nobody has shut anything down.
         let sockets = self
             .listeners
@@ -149,10 +152,10 @@ impl Listeners {
             }
             let name = listener.name.to_string_lossy();
             match socket::listen(socket, backlog) {
-                Ok(()) => say(&format!(
+                Ok(()) => note(&format!(
                     "listening again on {name}, which a worker had shut down"
                 )),
-                Err(error) => say(&format!(
+                Err(error) => note(&format!(
                     "cannot listen again on {name}, which a worker has shut down: {}",
                     sys::reason(&error)
                 )),

@@ -14,16 +14,16 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 /// A socket to be.
-pub struct Slot<'a> {
+pub struct PlannedSocket<'a> {
     pub name: OsString,
-    pub source: Source<'a>,
+    pub source: SocketSource<'a>,
     /// The number that it must have in the worker, if any.
     pub number: Option<RawFd>,
 }
 
-pub enum Source<'a> {
+pub enum SocketSource<'a> {
     /// A service manager has made it. A queue is known to be there for those that an option asks for.
-    InheritedSocket(OwnedFd, Option<i32>),
+    Inherited(OwnedFd, Option<i32>),
     Port(&'a Endpoint, SocketAddr),
     Path(&'a Path),
     /// A socket file that nobody listens on lies at the path.
@@ -33,52 +33,52 @@ pub enum Source<'a> {
 /// What workers shall get, in their order: ports, paths, and what no option asks for.
 pub fn plan<'a>(
     options: &'a Options,
-    mut given: Vec<InheritedSocket>,
-) -> Result<Vec<Slot<'a>>, String> {
+    mut inherited: Vec<InheritedSocket>,
+) -> Result<Vec<PlannedSocket<'a>>, String> {
     let mut take = |is_it: &dyn Fn(&InheritedSocket) -> bool| {
-        let index = given.iter().position(is_it)?;
-        Some(given.remove(index).socket)
+        let index = inherited.iter().position(is_it)?;
+        Some(inherited.remove(index).socket)
     };
     let queue = backlog(options);
-    let mut slots = Vec::new();
+    let mut planned = Vec::new();
     for (port, address) in options.ports.iter().zip(resolve(&options.ports)?) {
         let is_tcp = port.transport == Transport::Tcp;
-        slots.push(Slot {
+        planned.push(PlannedSocket {
             name: port.name.clone().into(),
-            source: match take(&|given| given.is_port(port, &address)) {
-                Some(socket) => Source::InheritedSocket(socket, is_tcp.then_some(queue)),
-                None => Source::Port(port, address),
+            source: match take(&|inherited| inherited.is_for_port(port, &address)) {
+                Some(socket) => SocketSource::Inherited(socket, is_tcp.then_some(queue)),
+                None => SocketSource::Port(port, address),
             },
             number: port.descriptor,
         });
     }
     for path in &options.paths {
-        slots.push(Slot {
+        planned.push(PlannedSocket {
             name: path.clone().into(),
-            source: match take(&|given| given.is_path(path)) {
-                Some(socket) => Source::InheritedSocket(socket, Some(queue)),
-                None => Source::Path(path),
+            source: match take(&|inherited| inherited.is_for_path(path)) {
+                Some(socket) => SocketSource::Inherited(socket, Some(queue)),
+                None => SocketSource::Path(path),
             },
             number: None,
         });
     }
-    slots.extend(given.into_iter().map(|given| Slot {
-        name: given.name(),
-        source: Source::InheritedSocket(given.socket, None),
+    planned.extend(inherited.into_iter().map(|inherited| PlannedSocket {
+        name: inherited.name(),
+        source: SocketSource::Inherited(inherited.socket, None),
         number: None,
     }));
     if options.listen_fds {
-        for (slot, in_row) in slots.iter_mut().zip(activation::FIRST..) {
-            if let Some(number) = slot.number.filter(|&number| number != in_row) {
+        for (socket_plan, in_row) in planned.iter_mut().zip(activation::LISTEN_FDS_START..) {
+            if let Some(number) = socket_plan.number.filter(|&number| number != in_row) {
                 return Err(format!(
                     "--port={}={number}: --listen-fds passes it as descriptor {in_row}",
-                    slot.name.to_string_lossy()
+                    socket_plan.name.to_string_lossy()
                 ));
             }
-            slot.number = Some(in_row);
+            socket_plan.number = Some(in_row);
         }
     }
-    Ok(slots)
+    Ok(planned)
 }
 
 fn resolve(ports: &[Endpoint]) -> Result<Vec<SocketAddr>, String> {
@@ -115,15 +115,18 @@ fn address_of(port: &Endpoint) -> Result<SocketAddr, String> {
 }
 
 /// The numbers that sockets, and the pipe of `--ready`, must have in the worker.
-pub fn claimed_numbers(options: &Options, slots: &[Slot]) -> Result<BTreeSet<RawFd>, String> {
+pub fn claimed_numbers(
+    options: &Options,
+    planned: &[PlannedSocket],
+) -> Result<BTreeSet<RawFd>, String> {
     let limit = fd::limit();
     let mut claimed = BTreeSet::new();
-    for slot in slots {
-        let Some(number) = slot.number else {
+    for socket_plan in planned {
+        let Some(number) = socket_plan.number else {
             continue;
         };
         if number >= limit {
-            let (name, last) = (slot.name.to_string_lossy(), limit - 1);
+            let (name, last) = (socket_plan.name.to_string_lossy(), limit - 1);
             return Err(format!(
                 "--port={name}={number}: the highest descriptor allowed is {last}"
             ));

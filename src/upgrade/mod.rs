@@ -45,15 +45,15 @@ pub struct State {
     pub supervisor: supervisor::Saved,
     pub workers: Vec<SavedWorker>,
     pub starting: Option<Starting>,
-    pub channels: Vec<readiness::Saved>,
-    pub listeners: Vec<sockets::Saved>,
+    pub channels: Vec<readiness::SavedChannel>,
+    pub listeners: Vec<sockets::SavedListener>,
     pub files: Vec<owned::Saved>,
     pub pid_file: Option<pid_file::Saved>,
     pub log: log::Saved,
     pub log_command: Option<log::SavedCommand>,
     pub service_manager: service_manager::Saved,
     pub messages: Vec<service_manager::SavedMessage>,
-    pub variables: Vec<environment::Saved>,
+    pub variables: Vec<environment::SavedVariable>,
 }
 
 record! {

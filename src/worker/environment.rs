@@ -21,7 +21,7 @@ pub struct Environment {
 type Overlay = BTreeMap<OsString, CString>;
 
 record! {
-    "variable" Saved {
+    "variable" SavedVariable {
         name: OsString,
         value: OsString,
     }
@@ -29,17 +29,17 @@ record! {
 
 impl Environment {
     /// What envdir said: it may be unreadable just when another program goes on.
-    pub fn save(&self) -> Vec<Saved> {
+    pub fn save(&self) -> Vec<SavedVariable> {
         let variables = self.overlay.iter();
         variables
-            .map(|(name, string)| Saved {
+            .map(|(name, string)| SavedVariable {
                 name: name.clone(),
                 value: variable::value(string, name).unwrap_or_default().into(),
             })
             .collect()
     }
 
-    pub fn restore(&mut self, saved: &[Saved]) {
+    pub fn restore(&mut self, saved: &[SavedVariable]) {
         for variable in saved {
             assign(&mut self.overlay, &variable.name, &variable.value);
         }

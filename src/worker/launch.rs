@@ -5,7 +5,7 @@ use crate::sys::process::{self, Failure, Forked, Handover, Program, Step};
 use crate::sys::reason;
 use crate::variable::assignment;
 use crate::worker::environment::Environment;
-use crate::worker::readiness::{Channel, Channels};
+use crate::worker::readiness::{ReadyChannel, ReadyConfig};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -16,13 +16,13 @@ pub struct Launcher {
     name: OsString,
     /// The variables that tell of the sockets.
     sockets: Vec<CString>,
-    channels: Channels,
+    ready: ReadyConfig,
 }
 
 /// A worker that was forked, and how it will say that it is ready.
 pub struct Started {
     pub forked: Forked,
-    pub channel: Option<Channel>,
+    pub channel: Option<ReadyChannel>,
 }
 
 impl Launcher {
@@ -32,7 +32,7 @@ impl Launcher {
         dir: Option<&Path>,
         sockets: Vec<CString>,
         descriptors: Vec<Handover>,
-        channels: Channels,
+        ready: ReadyConfig,
     ) -> Launcher {
         let program = Program {
             candidates: Vec::new(),
@@ -48,7 +48,7 @@ impl Launcher {
             program,
             name: command[0].clone(),
             sockets,
-            channels,
+            ready,
         }
     }
 
@@ -67,20 +67,20 @@ impl Launcher {
                 .iter()
                 .any(|given| given.number == number)
         };
-        let channel = self.channels.open(taken);
-        let channel = channel.map_err(|error| self.channels.explain(&error))?;
+        let channel = self.ready.open(taken);
+        let channel = channel.map_err(|error| self.ready.explain(&error))?;
         // The worker's end of a pipe is closed here at the end of the function.
-        let (channel, offer) = channel.unzip();
-        let offer = offer.as_ref();
+        let (channel, worker_end) = channel.unzip();
+        let worker_end = worker_end.as_ref();
         program
             .descriptors
-            .extend(offer.and_then(|offer| offer.handover));
+            .extend(worker_end.and_then(|worker_end| worker_end.handover));
         program.candidates = candidates(&self.name, environment.get("PATH"));
         let ours = self
             .sockets
             .iter()
             .chain([&generation])
-            .chain(offer.map(|offer| &offer.variable));
+            .chain(worker_end.map(|worker_end| &worker_end.variable));
         let ours: Vec<&CStr> = ours.map(CString::as_c_str).collect();
         let forked = process::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);

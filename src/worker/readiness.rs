@@ -1,6 +1,6 @@
 //! How a worker says that it is ready: by datagrams of sd_notify(3), or with a newline on a pipe.
 //!
-//! One channel for each generation, so that a late word of an older one is nobody's. It stays open for as long
+//! One channel for each generation, so that a late message of an older one is nobody's. It stays open for as long
 //! as its worker lives: what puma, say, has to tell later is read and thrown away, since a full or missing
 //! socket would be an error to it.
 
@@ -32,21 +32,21 @@ pub enum Message {
 }
 
 /// Makes the channels.
-pub struct Channels {
+pub struct ReadyConfig {
     readiness: Readiness,
     /// Where the folders of the sockets are made.
-    parent: PathBuf,
+    runtime_dir: PathBuf,
 }
 
 /// Our end of a worker's channel.
-pub struct Channel {
+pub struct ReadyChannel {
     end: OwnedFd,
     /// It is read, and otherwise it is the pipe, which ends.
-    socket: Option<Folder>,
+    socket: Option<NotifyFolder>,
 }
 
 record! {
-    "channel" Saved {
+    "channel" SavedChannel {
         pid: Pid,
         fd: RawFd,
         socket: Option<OsString>,
@@ -54,7 +54,7 @@ record! {
 }
 
 /// What a worker is given to speak by.
-pub struct Offer {
+pub struct WorkerEnd {
     pub variable: CString,
     pub handover: Option<Handover>,
     /// The worker's end of the pipe, to be closed once it has it.
@@ -62,19 +62,19 @@ pub struct Offer {
 }
 
 /// The number of the descriptor, for `server_starter::ready()`; s6 and dinit have no such variable.
-pub const DESCRIPTOR: &str = "SERVER_STARTER_READY_FD";
+pub const READY_FD: &str = "SERVER_STARTER_READY_FD";
 
 /// The longest datagram that counts, as for systemd: a longer one would be cut off somewhere.
-const LONGEST: usize = 4096;
+const MAX_DATAGRAM: usize = 4096;
 
 /// So many datagrams are read in a turn: a worker that floods must not keep us from the others.
 const MAX_PER_TURN: usize = 16;
 
-impl Channels {
+impl ReadyConfig {
     /// `variable` knows the environment.
-    pub fn new(readiness: Readiness, variable: impl Fn(&str) -> Option<OsString>) -> Channels {
+    pub fn new(readiness: Readiness, variable: impl Fn(&str) -> Option<OsString>) -> ReadyConfig {
         let given = |name| variable(name).filter(|folder| !folder.is_empty());
-        let parent = match (given("RUNTIME_DIRECTORY"), given("TMPDIR")) {
+        let runtime_dir = match (given("RUNTIME_DIRECTORY"), given("TMPDIR")) {
             // systemd.exec(5): several are joined by colons.
             (Some(folders), _) => {
                 let first = folders.as_bytes().split(|&byte| byte == b':').next();
@@ -83,7 +83,10 @@ impl Channels {
             (None, Some(folder)) => folder.into(),
             (None, None) => "/tmp".into(),
         };
-        Channels { readiness, parent }
+        ReadyConfig {
+            readiness,
+            runtime_dir,
+        }
     }
 
     /// Makes a channel and removes it again, so that what would keep the first worker from having one is known at
@@ -101,7 +104,7 @@ impl Channels {
         match self.readiness {
             Readiness::Notify => format!(
                 "--ready=notify: cannot make a socket in {}: {reason}",
-                self.parent.display()
+                self.runtime_dir.display()
             ),
             Readiness::Descriptor(number) => {
                 format!("--ready=fd={number}: cannot make a pipe: {reason}")
@@ -111,7 +114,10 @@ impl Channels {
     }
 
     /// Opens a channel for a new worker, in which the numbers of `taken` mean something else already.
-    pub fn open(&self, taken: impl Fn(i32) -> bool) -> io::Result<Option<(Channel, Offer)>> {
+    pub fn open(
+        &self,
+        taken: impl Fn(i32) -> bool,
+    ) -> io::Result<Option<(ReadyChannel, WorkerEnd)>> {
         match self.readiness {
             Readiness::Interval => Ok(None),
             Readiness::Notify => self.socket().map(Some),
@@ -119,25 +125,25 @@ impl Channels {
         }
     }
 
-    fn socket(&self) -> io::Result<(Channel, Offer)> {
-        let folder = Folder::new(&self.parent)?;
+    fn socket(&self) -> io::Result<(ReadyChannel, WorkerEnd)> {
+        let folder = NotifyFolder::new(&self.runtime_dir)?;
         let end = socket::bind_datagrams(folder.socket.as_os_str())?;
-        let offer = Offer {
+        let worker_end = WorkerEnd {
             variable: assignment("NOTIFY_SOCKET", &folder.socket),
             handover: None,
             _end: None,
         };
         let socket = Some(folder);
-        Ok((Channel { end, socket }, offer))
+        Ok((ReadyChannel { end, socket }, worker_end))
     }
 }
 
-fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(Channel, Offer)> {
+fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(ReadyChannel, WorkerEnd)> {
     let (reader, writer) = fd::pipe()?;
     let writer = fd::move_off(writer, |at| at == number || taken(at))?;
     fd::set_nonblocking(reader.as_fd())?;
-    let offer = Offer {
-        variable: assignment(DESCRIPTOR, number.to_string()),
+    let worker_end = WorkerEnd {
+        variable: assignment(READY_FD, number.to_string()),
         handover: Some(Handover {
             fd: writer.as_raw_fd(),
             number,
@@ -146,28 +152,28 @@ fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(Channel, Offer)
     };
     let socket = None;
     let end = reader;
-    Ok((Channel { end, socket }, offer))
+    Ok((ReadyChannel { end, socket }, worker_end))
 }
 
-impl Channel {
-    pub fn save(&self, pid: Pid) -> Saved {
+impl ReadyChannel {
+    pub fn save(&self, pid: Pid) -> SavedChannel {
         let folder = self.socket.as_ref();
-        Saved {
+        SavedChannel {
             pid,
             fd: self.end.as_raw_fd(),
             socket: folder.map(|folder| folder.socket.clone().into()),
         }
     }
 
-    pub fn restore(saved: &Saved) -> io::Result<Channel> {
+    pub fn restore(saved: &SavedChannel) -> io::Result<ReadyChannel> {
         let folder = |socket: &OsString| {
             let socket = PathBuf::from(socket);
-            Folder {
+            NotifyFolder {
                 path: socket.parent().map(Path::to_path_buf).unwrap_or_default(),
                 socket,
             }
         };
-        Ok(Channel {
+        Ok(ReadyChannel {
             end: fd::adopt_fd(saved.fd)?,
             socket: saved.socket.as_ref().map(folder),
         })
@@ -180,28 +186,28 @@ impl Channel {
 
     /// What was said since the last time; `None` if nothing will ever be said again.
     pub fn read_messages(&self) -> Option<Vec<Message>> {
-        let mut buffer = [0; LONGEST + 1];
-        let mut words = Vec::new();
+        let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut messages = Vec::new();
         for _ in 0..MAX_PER_TURN {
             let count = match &self.socket {
                 Some(_) => socket::receive(self.fd(), &mut buffer),
                 None => fd::read(self.fd(), &mut buffer),
             };
             match (count, &self.socket) {
-                (Ok(count), Some(_)) if count > LONGEST => {}
-                (Ok(count), Some(_)) => words.extend(parse(&buffer[..count])),
-                // Its last words first: s6's and dinit's way is to write the newline and close at once.
-                (Ok(0), None) if !words.is_empty() => break,
+                (Ok(count), Some(_)) if count > MAX_DATAGRAM => {}
+                (Ok(count), Some(_)) => messages.extend(parse(&buffer[..count])),
+                // Its last messages first: s6's and dinit's way is to write the newline and close at once.
+                (Ok(0), None) if !messages.is_empty() => break,
                 (Ok(0), None) => return None,
                 (Ok(count), None) => {
-                    words.extend(buffer[..count].contains(&b'\n').then_some(Message::Ready));
+                    messages.extend(buffer[..count].contains(&b'\n').then_some(Message::Ready));
                 }
                 (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // A descriptor that cannot be read would wake us again and again.
                 (Err(_), _) => return None,
             }
         }
-        Some(words)
+        Some(messages)
     }
 }
 
@@ -209,39 +215,39 @@ impl Channel {
 /// the descriptor that comes with it because we do not ask for it.
 fn parse(datagram: &[u8]) -> Vec<Message> {
     let text = String::from_utf8_lossy(datagram);
-    let mut words = Vec::new();
+    let mut messages = Vec::new();
     let mut ready = false;
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         match key {
             "READY" => ready |= value == "1",
-            "STATUS" => words.push(Message::Status(value.to_string())),
+            "STATUS" => messages.push(Message::Status(value.to_string())),
             "EXTEND_TIMEOUT_USEC" => {
                 let time = value.parse().map(Duration::from_micros);
-                words.extend(time.map(Message::Extend));
+                messages.extend(time.map(Message::Extend));
             }
             _ => {}
         }
     }
     // What comes together with it still belongs to the start.
-    words.extend(ready.then_some(Message::Ready));
-    words
+    messages.extend(ready.then_some(Message::Ready));
+    messages
 }
 
 /// A folder with a socket in it, both removed when this is dropped.
-struct Folder {
+struct NotifyFolder {
     path: PathBuf,
     socket: PathBuf,
 }
 
-impl Folder {
+impl NotifyFolder {
     /// Everybody may pass through, since a worker may have dropped its privileges, but nobody can list it: who
     /// knows the socket's name was told it.
-    fn new(parent: &Path) -> io::Result<Folder> {
-        let parent = std::env::current_dir()?.join(parent);
-        let path = file::make_folder(&parent.join("start_server-"))?;
+    fn new(runtime_dir: &Path) -> io::Result<NotifyFolder> {
+        let runtime_dir = std::env::current_dir()?.join(runtime_dir);
+        let path = file::make_folder(&runtime_dir.join("start_server-"))?;
         // The hasher's keys are the system's random numbers.
         let name = RandomState::new().build_hasher().finish();
-        let folder = Folder {
+        let folder = NotifyFolder {
             socket: path.join(format!("{name:016x}")),
             path,
         };
@@ -250,7 +256,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for NotifyFolder {
     fn drop(&mut self) {
         // It was made for us alone. Who cleans up temporary folders may have been here before.
         let _ = fs::remove_file(&self.socket);
@@ -263,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words() {
+    fn messages() {
         let status = |text: &str| Message::Status(text.to_string());
         let second = Message::Extend(Duration::from_secs(1));
         let table: [(&str, &[Message]); 8] = [
@@ -279,8 +285,8 @@ mod tests {
             ("BARRIER=1", &[]),
             ("", &[]),
         ];
-        for (datagram, words) in table {
-            assert_eq!(parse(datagram.as_bytes()), words, "{datagram:?}");
+        for (datagram, messages) in table {
+            assert_eq!(parse(datagram.as_bytes()), messages, "{datagram:?}");
         }
     }
 
@@ -301,13 +307,13 @@ mod tests {
             "18446744073709551615",
         ];
         crate::fuzz::random_texts(&WORDS, |text| {
-            for word in parse(text.as_bytes()) {
-                let line = match &word {
+            for message in parse(text.as_bytes()) {
+                let line = match &message {
                     Message::Ready => "READY=1".to_string(),
                     Message::Status(text) => format!("STATUS={text}"),
                     Message::Extend(time) => format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()),
                 };
-                assert_eq!(parse(line.as_bytes()), [word], "{text:?}");
+                assert_eq!(parse(line.as_bytes()), [message], "{text:?}");
             }
         });
     }
