@@ -3,9 +3,8 @@
 use crate::saved::record;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::Status;
-use crate::sys::socket::Datagrams;
+use crate::sys::socket::{Datagrams, SendOutcome};
 use std::ffi::OsStr;
-use std::io;
 use std::time::Duration;
 
 /// What it was told last, and how to tell it more.
@@ -143,12 +142,13 @@ impl ServiceManager {
             return self.queue.clear();
         };
         while let Some(message) = self.queue.first() {
-            if let Err(error) = socket.send(message.as_bytes()) {
-                if is_behind(&error) {
+            match socket.send(message.as_bytes()) {
+                // Supervision does not depend on a service manager that has gone.
+                SendOutcome::Sent | SendOutcome::Failed => {}
+                SendOutcome::TryAgain => {
                     self.retry = Some(now + RETRY);
                     return;
                 }
-                // Nobody is there: supervision does not depend on a manager.
             }
             self.queue.remove(0);
         }
@@ -161,13 +161,6 @@ impl ServiceManager {
         }
         self.queue.push(message);
     }
-}
-
-fn is_behind(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM)
-    )
 }
 
 /// For people, in a line.

@@ -3,7 +3,7 @@
 
 use crate::cli::endpoint::{Endpoint, Host, Transport};
 use crate::sys::process;
-use crate::sys::socket::{self, Address};
+use crate::sys::socket::{self, Address, SocketType};
 use crate::sys::{fd, reason};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv6Addr};
@@ -63,11 +63,10 @@ fn adopt_socket(number: RawFd) -> Result<InheritedSocket, String> {
     };
     let socket = fd::adopt_fd(number).map_err(refuse)?;
     let address = socket::address(socket.as_fd()).map_err(refuse)?;
-    let transport = match socket::kind(socket.as_fd()) {
-        Some(libc::SOCK_STREAM) => Some(Transport::Tcp),
-        Some(libc::SOCK_DGRAM) => Some(Transport::Udp),
-        Some(_) | None => None,
-    };
+    let transport = socket::socket_type(socket.as_fd()).map(|kind| match kind {
+        SocketType::Stream => Transport::Tcp,
+        SocketType::Datagram => Transport::Udp,
+    });
     Ok(InheritedSocket {
         socket,
         address,

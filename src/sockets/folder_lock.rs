@@ -1,13 +1,11 @@
 //! The lock that makes one start_server after another bind in a folder.
 
-use crate::sys::fd;
 use crate::sys::poll;
+use crate::sys::{fd, file};
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,12 +30,7 @@ pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
 }
 
 fn lock_folder(folder: &OsStr) -> io::Result<OwnedFd> {
-    // What is no folder, such as a FIFO, must not hold us up.
-    let mut reading = fs::OpenOptions::new();
-    let opened = reading
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY)
-        .open(folder)?;
+    let opened = file::open_folder(folder)?;
     let folder = fd::duplicate(opened.as_fd(), LOWEST_LOCK_FD)?;
     for _ in 0..LOCK_ATTEMPTS {
         match fd::lock(folder.as_fd(), fd::Lock::TryExclusive) {

@@ -1,8 +1,9 @@
 //! What is in the way of binding: existing files, and processes that hold the address.
 
 use crate::supervisor::worker::Pid;
+use crate::sys;
 use crate::sys::holders::{self, Holder};
-use crate::sys::{self, socket};
+use crate::sys::socket::{self, Probe};
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -27,27 +28,22 @@ pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<bool, String> {
         return Err(refuse_path(path, &format!("{what} is in the way")));
     }
     match socket::probe_unix(path.as_os_str()) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-        Err(error) if !is_answer(&error) => {
-            let reason = sys::reason(&error);
-            Err(refuse_path(
-                path,
-                &format!("cannot find out who listens there: {reason}"),
-            ))
-        }
-        Ok(()) | Err(_) => {
+        Ok(Probe::Abandoned) => Ok(true),
+        Ok(Probe::Listening) => {
             let holders = describe_holders(&holders::of_path(path), orphans);
             Err(refuse_path(
                 path,
                 &format!("another process listens there{holders}"),
             ))
         }
+        Err(error) => {
+            let reason = sys::reason(&error);
+            Err(refuse_path(
+                path,
+                &format!("cannot find out who listens there: {reason}"),
+            ))
+        }
     }
-}
-
-/// A full queue, or a socket of another type: somebody has it.
-fn is_answer(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EPROTOTYPE))
 }
 
 /// What to add to a message that something is in use. Nothing where the system does not tell.

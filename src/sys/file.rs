@@ -2,9 +2,12 @@
 //!
 //! mkdtemp(3) is the same everywhere, mode 0700 included: std asks for its modes through the umask.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Makes a folder that nobody else has, of mode 0700, at `prefix` and six more characters.
@@ -20,4 +23,19 @@ pub fn make_folder(prefix: &Path) -> io::Result<PathBuf> {
         true => Err(error),
         false => Ok(OsString::from_vec(path.into_bytes()).into()),
     }
+}
+
+/// Opens a folder for reading. Anything else is an error, even a FIFO, whose opening would block.
+pub fn open_folder(path: &OsStr) -> io::Result<OwnedFd> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_DIRECTORY);
+    Ok(options.open(path)?.into())
+}
+
+/// Whether the file is missing or out of our reach: the next attempt would fail in the same way.
+pub fn is_inaccessible(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP)
+    )
 }

@@ -136,8 +136,8 @@ impl Datagrams {
         })
     }
 
-    /// Never waits: a receiver that is behind is an error of kind `WouldBlock`, or ENOBUFS on the BSDs.
-    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+    /// Sends a datagram without waiting.
+    pub fn send(&self, datagram: &[u8]) -> SendOutcome {
         // SAFETY: datagram and address are readable for their lengths and outlive the call.
         let count = unsafe {
             libc::sendto(
@@ -149,34 +149,21 @@ impl Datagrams {
                 self.length as libc::socklen_t,
             )
         };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        Ok(())
+        if count >= 0 {
+            return SendOutcome::Sent;
+        }
+        match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM) => {
+                SendOutcome::TryAgain
+            }
+            Some(_) | None => SendOutcome::Failed,
+        }
     }
 }
 
 /// Whether `path` fits into a socket address.
 pub fn check_unix_path(path: &OsStr) -> io::Result<()> {
     unix_address(path).map(drop)
-}
-
-/// Connects to the Unix socket at `path` and hangs up. Never waits: a full queue is EAGAIN, or EPROTOTYPE elsewhere
-/// than on Linux; ECONNREFUSED says that nobody listens.
-pub fn probe_unix(path: &OsStr) -> io::Result<()> {
-    match connect(libc::SOCK_STREAM, path) {
-        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !TELLS_FULL => {
-            is_abandoned(path)
-        }
-        answer => answer,
-    }
-}
-
-/// Whether a full queue is another error than an abandoned socket file.
-const TELLS_FULL: bool = cfg!(target_os = "linux");
-
-/// ECONNREFUSED if no process has the socket at `path`, EPROTOTYPE if one has: connect(2) of every system looks at the
-/// type of a socket before its queue.
-fn is_abandoned(path: &OsStr) -> io::Result<()> {
-    connect(libc::SOCK_DGRAM, path)
 }
 
 fn connect(kind: i32, path: &OsStr) -> io::Result<()> {
@@ -300,11 +287,6 @@ fn unix_name(mut bytes: Vec<u8>) -> OsString {
     OsString::from_vec(bytes)
 }
 
-/// The type of a socket, such as SOCK_STREAM.
-pub fn kind(socket: BorrowedFd) -> Option<libc::c_int> {
-    option(socket, libc::SOL_SOCKET, libc::SO_TYPE).ok()
-}
-
 /// Whether an IPv6 socket takes no IPv4 connections.
 pub fn is_v6_only(socket: BorrowedFd) -> bool {
     option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) != Ok(0)
@@ -362,27 +344,88 @@ fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize)> {
     ))
 }
 
+/// The outcome of sending a datagram.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    Sent,
+    /// The receiver or the kernel has no room now, or a signal came.
+    TryAgain,
+    /// There is no receiver, or it refuses the datagram.
+    Failed,
+}
+
+/// The type of a socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SocketType {
+    Stream,
+    Datagram,
+}
+
+/// The type of a socket; `None` for the types that no option asks for.
+pub fn socket_type(socket: BorrowedFd) -> Option<SocketType> {
+    match option(socket, libc::SOL_SOCKET, libc::SO_TYPE) {
+        Ok(libc::SOCK_STREAM) => Some(SocketType::Stream),
+        Ok(libc::SOCK_DGRAM) => Some(SocketType::Datagram),
+        Ok(_) | Err(Unknown) => None,
+    }
+}
+
+/// What lies behind the file of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A process has the socket, perhaps with a full queue or of another type.
+    Listening,
+    /// The process that bound the file is gone.
+    Abandoned,
+}
+
+/// Connects to the Unix socket at `path` and hangs up. Never waits.
+pub fn probe_unix(path: &OsStr) -> io::Result<Probe> {
+    let probe = judge(connect(libc::SOCK_STREAM, path))?;
+    if probe == Probe::Abandoned && !REPORTS_FULL_QUEUE {
+        return probe_by_type(path);
+    }
+    Ok(probe)
+}
+
+/// Whether the error of a full queue differs from the error of an abandoned file.
+const REPORTS_FULL_QUEUE: bool = cfg!(target_os = "linux");
+
+/// Connects a socket of the wrong type. Every system compares the types before it looks at the queue, so a full
+/// queue makes no difference here.
+fn probe_by_type(path: &OsStr) -> io::Result<Probe> {
+    judge(connect(libc::SOCK_DGRAM, path))
+}
+
+fn judge(connected: io::Result<()>) -> io::Result<Probe> {
+    let Err(error) = connected else {
+        return Ok(Probe::Listening);
+    };
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => Ok(Probe::Abandoned),
+        // A full queue on Linux, or a socket of another type.
+        Some(libc::EAGAIN | libc::EPROTOTYPE) => Ok(Probe::Listening),
+        Some(_) | None => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    /// What other systems than Linux need is true of Linux too.
+    /// The way of the other systems is right on Linux too.
     #[test]
-    fn a_full_queue_is_told_from_an_abandoned_file() {
+    fn a_full_queue_is_not_taken_for_an_abandoned_file() {
         let folder = crate::sys::file::make_folder(&std::env::temp_dir().join("probe-")).unwrap();
         let path = folder.join("socket");
+        let probes = || [probe_unix, probe_by_type].map(|probe| probe(path.as_os_str()).unwrap());
         let listener = UnixListener::bind(&path).unwrap();
         listen(listener.as_fd(), 0).unwrap();
-        let errno = |answer: io::Result<()>| answer.map_err(|error| error.raw_os_error().unwrap());
         let _waiting = UnixStream::connect(&path).unwrap();
-        let full = errno(probe_unix(path.as_os_str()));
-        assert!(matches!(full, Err(libc::EAGAIN | libc::EPROTOTYPE)));
-        assert_eq!(errno(is_abandoned(path.as_os_str())), Err(libc::EPROTOTYPE));
+        assert_eq!(probes(), [Probe::Listening; 2]);
         drop(listener);
-        for probe in [probe_unix, is_abandoned] {
-            assert_eq!(errno(probe(path.as_os_str())), Err(libc::ECONNREFUSED));
-        }
+        assert_eq!(probes(), [Probe::Abandoned; 2]);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! An envdir, as in daemontools: a folder of files, each a variable's name with its value inside.
 
 use crate::files::owned;
-use crate::sys;
+use crate::sys::{self, file};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -19,7 +19,7 @@ pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
     let mut variables = Variables::new();
     let entries = match sys::retry(|| fs::read_dir(dir)) {
         Ok(entries) => entries,
-        Err(error) if is_absent(&error) => return Ok(variables),
+        Err(error) if file::is_inaccessible(&error) => return Ok(variables),
         Err(error) => return Err(error),
     };
     for entry in entries {
@@ -46,7 +46,7 @@ pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
 fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match owned::open_regular(path, OpenOptions::new().read(true)) {
         Ok(file) => parse(BufReader::new(file)),
-        Err(error) if is_absent(&error) || path.is_dir() => Ok(None),
+        Err(error) if file::is_inaccessible(&error) || path.is_dir() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -67,14 +67,6 @@ fn refusal(name: &OsStr, value: &[u8]) -> Option<&'static str> {
         return Some("a variable name cannot contain =");
     }
     value.contains(&0).then_some("a value cannot contain a NUL")
-}
-
-/// Not there for us, now and whenever we look again.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP)
-    )
 }
 
 #[cfg(test)]
