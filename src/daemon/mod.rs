@@ -51,7 +51,7 @@ use std::time::Duration;
 pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> {
     let state = upgrade::inherited(|name| std::env::var_os(name))?;
     let service_manager = ServiceManager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?;
-    let activated = activation::is_activated(&|name: &str| std::env::var_os(name));
+    let activated = activation::is_activated();
     let spent = activated || options.listen_fds;
     let inherited = invocation.environment.iter().copied();
     let inherited = inherited.filter(|string| is_for_worker(variable::name(string), spent));
@@ -120,7 +120,7 @@ impl Daemon {
         mut environment: Environment,
         channels: ReadyConfig,
     ) -> Result<Daemon, String> {
-        let given = activation::adopt_sockets(|name| std::env::var_os(name))?;
+        let given = activation::adopt_sockets()?;
         // What it passes over is said once the log is there.
         environment.refresh(|_| {});
         check(&options, &environment)?;
@@ -131,7 +131,7 @@ impl Daemon {
         }
         let left_over = left_over_workers(&options);
         channels.check()?;
-        let mut listeners = sockets::bind(&options, given, &left_over)?;
+        let (listeners, notes) = sockets::bind(&options, given, &left_over)?;
         let sink = options.log.as_ref().map(Sink::open).transpose()?;
         let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
         let caller = if options.daemonize {
@@ -149,7 +149,7 @@ impl Daemon {
             "start_server (pid:{}) starting now...",
             process::id()
         ));
-        for note in std::mem::take(&mut listeners.notes) {
+        for note in notes {
             log.compat(&note);
         }
         log.flush(now);

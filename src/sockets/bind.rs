@@ -1,95 +1,92 @@
-//! Binding: from the plan to sockets that listen.
+//! Binding: makes the sockets of the plan.
 
 use super::activation::InheritedSocket;
 use super::folder_lock::lock_folders;
-use super::in_the_way::{check_path, describe_holders, refuse_bind};
-use super::plan::{backlog, claimed_numbers, plan, PlannedSocket, SocketSource};
+use super::in_the_way::{check_path, describe_holders, PathState};
+use super::plan::{claimed_numbers, plan, PlannedSocket, SocketSource};
 use super::{BoundSocket, Listeners};
-use crate::cli::endpoint::{Endpoint, Transport};
+use crate::cli::endpoint::Endpoint;
 use crate::cli::Options;
+use crate::error::{Error, Reason};
 use crate::files::owned::OwnedFile;
 use crate::supervisor::worker::Pid;
-use crate::sys::{self, fd, holders, socket};
-use std::collections::BTreeSet;
+use crate::sys::{fd, holders, socket};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// Binds every port and path that is not among the sockets `inherited` by a service manager. The error is one line,
-/// which tells `orphans` workers, those of a start_server that is gone, from other processes that are in the way.
+/// Binds every port and path that is not among the `inherited` sockets. Returns the listeners, and lines for the log.
+///
+/// `orphans` are workers of a start_server that is gone. An error that names the processes in the way marks them.
+///
+/// # Errors
+/// Whatever can be known beforehand is an error before the first socket is bound.
 pub fn bind(
     options: &Options,
     inherited: Vec<InheritedSocket>,
     orphans: &[Pid],
-) -> Result<Listeners, String> {
-    let mut planned = plan(options, inherited)?;
-    let claimed = claimed_numbers(options, &planned)?;
-    let locks = lock_folders(&options.paths);
-    for socket_plan in &mut planned {
-        if let SocketSource::Path(path) = socket_plan.source {
-            if check_path(path, orphans)? {
-                socket_plan.source = SocketSource::DeadPath(path);
-            }
-        }
-    }
+) -> Result<(Listeners, Vec<String>), Error> {
+    let mut plan = plan(options, inherited)?;
     let mut binder = Binder {
-        options,
-        claimed,
+        claimed: claimed_numbers(options, &plan)?,
+        path_mode: options.path_mode,
         orphans,
         files: Vec::new(),
         notes: Vec::new(),
     };
-    // The first free numbers belong to those that did not ask for one, as under Perl.
-    let mut listeners: Vec<Option<BoundSocket>> = planned.iter().map(|_| None).collect();
-    let (asking, free): (Vec<_>, Vec<_>) = planned
+    let locks = lock_folders(&options.paths);
+    for planned in &mut plan {
+        if let SocketSource::Path(path, state) = &mut planned.source {
+            *state = check_path(path, orphans)?;
+        }
+    }
+    // The lowest free numbers go to the sockets that did not ask for a number, as under Perl.
+    let mut sockets: Vec<Option<BoundSocket>> = plan.iter().map(|_| None).collect();
+    let (numbered, free): (Vec<_>, Vec<_>) = plan
         .into_iter()
-        .zip(&mut listeners)
-        .partition(|(socket_plan, _)| socket_plan.number.is_some());
-    for (socket_plan, listener) in free.into_iter().chain(asking) {
-        *listener = Some(binder.bind(socket_plan)?);
+        .zip(&mut sockets)
+        .partition(|(planned, _)| planned.number.is_some());
+    for (planned, socket) in free.into_iter().chain(numbered) {
+        *socket = Some(binder.bind(planned)?);
     }
     drop(locks);
-    Ok(Listeners {
-        listeners: listeners.into_iter().flatten().collect(),
+    let listeners = Listeners {
+        sockets: sockets.into_iter().flatten().collect(),
         listen_fds: options.listen_fds,
         files: binder.files,
-        notes: binder.notes,
-    })
+    };
+    Ok((listeners, binder.notes))
 }
 
-/// What a socket_plan needs to become a listener, and what comes of it beside that.
+/// What all sockets of the plan have in common, and what is collected while they are bound.
 struct Binder<'a> {
-    options: &'a Options,
-    /// Numbers that a socket must have in the worker, so that no other may have them here.
-    claimed: BTreeSet<RawFd>,
+    /// The numbers that sockets will have in the worker. None of our own descriptors may be there.
+    claimed: Vec<RawFd>,
+    path_mode: u32,
     orphans: &'a [Pid],
     files: Vec<OwnedFile>,
     notes: Vec<String>,
 }
 
 impl Binder<'_> {
-    fn bind(&mut self, socket_plan: PlannedSocket) -> Result<BoundSocket, String> {
-        let (socket, backlog) = match socket_plan.source {
-            SocketSource::Inherited(socket, backlog) => (socket, backlog),
-            SocketSource::Port(port, address) => self.bind_port(port, &address)?,
-            SocketSource::Path(path) => self.bind_path(path)?,
-            SocketSource::DeadPath(path) => {
-                let note = format!("removing existing socket file:{}", path.display());
-                self.notes.push(note);
-                fs::remove_file(path).map_err(|error| refuse_bind(path, &error))?;
-                self.bind_path(path)?
+    fn bind(&mut self, planned: PlannedSocket) -> Result<BoundSocket, Error> {
+        let (name, backlog) = (planned.name, planned.backlog);
+        let socket = match planned.source {
+            SocketSource::Inherited(socket) => socket,
+            SocketSource::Port(port, address) => self.bind_port(port, &address, backlog)?,
+            SocketSource::Path(path, state) => {
+                self.bind_path(path, state, backlog).map_err(|error| {
+                    let reason = format!("cannot bind: {}", Reason::from(error));
+                    Error::option("path", path, reason)
+                })?
             }
         };
-        let name = socket_plan.name;
-        let socket = fd::move_off(socket, |number| self.claimed.contains(&number));
-        let socket = socket.map_err(|error| {
-            let (name, reason) = (name.to_string_lossy(), sys::reason(&error));
-            format!("cannot place the socket of {name}: {reason}")
-        })?;
+        let socket = fd::move_off(socket, |number| self.claimed.contains(&number))
+            .map_err(|error| Error::action("place the socket of", &name, error))?;
         Ok(BoundSocket {
-            number: socket_plan.number.unwrap_or(socket.as_raw_fd()),
+            number: planned.number.unwrap_or(socket.as_raw_fd()),
             name,
             socket,
             backlog,
@@ -100,38 +97,40 @@ impl Binder<'_> {
         &mut self,
         port: &Endpoint,
         address: &SocketAddr,
-    ) -> Result<(OwnedFd, Option<i32>), String> {
-        let backlog = match port.transport {
-            Transport::Tcp => Some(backlog(self.options)),
-            Transport::Udp => None,
-        };
+        backlog: Option<i32>,
+    ) -> Result<OwnedFd, Error> {
         if let Some(number) = port.descriptor {
             let note = format!("socket is duplicated to file descriptor {number}");
             self.notes.push(note);
         }
-        match socket::bind_inet(address, backlog) {
-            Ok(socket) => Ok((socket, backlog)),
-            Err(error) => {
-                let mut reason = sys::reason(&error);
-                if error.kind() == io::ErrorKind::AddrInUse {
-                    let holders = holders::of_port(address, backlog.is_some());
-                    reason += &describe_holders(&holders, self.orphans);
-                }
-                Err(format!("cannot bind --port={}: {reason}", port.name))
+        socket::bind_inet(address, backlog).map_err(|error| {
+            let mut reason = Reason::from(&error).to_string();
+            if error.kind() == io::ErrorKind::AddrInUse {
+                let holders = holders::of_port(address, backlog.is_some());
+                reason += &describe_holders(&holders, self.orphans);
             }
-        }
+            Error::action("bind", format!("--port={}", port.name), reason)
+        })
     }
 
-    fn bind_path(&mut self, path: &Path) -> Result<(OwnedFd, Option<i32>), String> {
-        let backlog = backlog(self.options);
-        let bound =
-            socket::bind_unix(path.as_os_str(), self.options.path_mode).and_then(|socket| {
-                // It is ours, bound above, even if we cannot learn its inode.
-                let file = OwnedFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
-                self.files.push(file);
-                socket::listen(socket.as_fd(), backlog).map(|()| socket)
-            });
-        let socket = bound.map_err(|error| refuse_bind(path, &error))?;
-        Ok((socket, Some(backlog)))
+    fn bind_path(
+        &mut self,
+        path: &Path,
+        state: PathState,
+        backlog: Option<i32>,
+    ) -> io::Result<OwnedFd> {
+        if state == PathState::StaleSocket {
+            let note = format!("removing existing socket file:{}", path.display());
+            self.notes.push(note);
+            fs::remove_file(path)?;
+        }
+        let socket = socket::bind_unix(path.as_os_str(), self.path_mode)?;
+        // The file is ours, since bind has made it: remove it even if its inode cannot be read.
+        let file = OwnedFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
+        self.files.push(file);
+        if let Some(backlog) = backlog {
+            socket::listen(socket.as_fd(), backlog)?;
+        }
+        Ok(socket)
     }
 }

@@ -1,7 +1,8 @@
-//! The sockets that every worker shares, held for as long as start_server lives.
+//! The sockets that all workers share. start_server holds them open for life, so that no connection is lost.
 //!
-//! What comes in: the options, and the sockets of a service manager. What goes out: the variables and descriptors
-//! that a worker is started with.
+//! The options come in, and the sockets that a service manager has made. The variables and descriptors that each
+//! worker is started with go out. [`plan`] decides which sockets there will be, and [`bind`](mod@bind) makes them;
+//! [`folder_lock`] and [`in_the_way`] keep us from taking a socket that is in use.
 
 pub mod activation;
 mod bind;
@@ -11,34 +12,33 @@ mod plan;
 
 pub use bind::bind;
 
+use crate::error::Error;
 use crate::files::owned::{self, OwnedFile};
 use crate::saved::record;
 use crate::sys::poll::{self, Interest};
 use crate::sys::process::Handover;
-use crate::sys::{self, fd, socket};
+use crate::sys::{fd, socket};
 use crate::variable::assignment;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// The sockets of this start_server, in the order in which workers learn of them.
+/// All the sockets, in the order in which workers are told of them.
 pub struct Listeners {
-    listeners: Vec<BoundSocket>,
-    /// Whether they are described to workers as systemd does, too.
+    sockets: Vec<BoundSocket>,
+    /// Whether workers also get the variables of systemd's protocol.
     listen_fds: bool,
-    /// Removed when this is dropped.
+    /// The files of Unix sockets. They are removed when this is dropped.
     files: Vec<OwnedFile>,
-    /// What there is to say about the binding, as lines for the log.
-    pub notes: Vec<String>,
 }
 
 struct BoundSocket {
     name: OsString,
     socket: OwnedFd,
-    /// Its number in the worker.
+    /// Its descriptor number in the worker.
     number: RawFd,
-    /// The length of its queue, if it has one.
+    /// The length of its accept queue; `None` if this socket does not listen, or if it is not for us to decide.
     backlog: Option<i32>,
 }
 
@@ -51,19 +51,19 @@ record! {
     }
 }
 
-/// The role of the files of Unix sockets.
+/// The role of the files of Unix sockets among our saved files.
 const FILE_ROLE: &str = "socket";
 
 impl Listeners {
     pub fn save(&self) -> (Vec<SavedListener>, Vec<owned::Saved>) {
-        let listeners = self.listeners.iter().map(|listener| SavedListener {
-            name: listener.name.clone(),
-            fd: listener.socket.as_raw_fd(),
-            number: listener.number,
-            backlog: listener.backlog,
+        let sockets = self.sockets.iter().map(|bound| SavedListener {
+            name: bound.name.clone(),
+            fd: bound.socket.as_raw_fd(),
+            number: bound.number,
+            backlog: bound.backlog,
         });
         let files = self.files.iter().map(|file| file.save(FILE_ROLE));
-        (listeners.collect(), files.collect())
+        (sockets.collect(), files.collect())
     }
 
     pub fn restore(
@@ -71,7 +71,7 @@ impl Listeners {
         files: &[owned::Saved],
         listen_fds: bool,
     ) -> io::Result<Listeners> {
-        let listeners = saved.iter().map(|saved| {
+        let sockets = saved.iter().map(|saved| {
             Ok(BoundSocket {
                 name: saved.name.clone(),
                 socket: fd::adopt_fd(saved.fd)?,
@@ -80,86 +80,72 @@ impl Listeners {
             })
         });
         Ok(Listeners {
-            listeners: listeners.collect::<io::Result<_>>()?,
+            sockets: sockets.collect::<io::Result<_>>()?,
             listen_fds,
             files: OwnedFile::restore(files, FILE_ROLE),
-            notes: Vec::new(),
         })
     }
 
-    /// What tells workers of them.
+    /// The variables that describe the sockets to a worker.
     pub fn variables(&self) -> Vec<CString> {
-        let mut variables = vec![assignment(
-            "SERVER_STARTER_PORT",
-            self.server_starter_port(),
-        )];
+        let pairs = self.sockets.iter().map(|bound| {
+            let mut pair = bound.name.clone();
+            pair.push(format!("={}", bound.number));
+            pair
+        });
+        let port = pairs.collect::<Vec<_>>().join(OsStr::new(";"));
+        let mut variables = vec![assignment("SERVER_STARTER_PORT", port)];
         if self.listen_fds {
-            let names = self
-                .listeners
-                .iter()
-                .map(|listener| listener.name.as_os_str());
-            variables.push(assignment("LISTEN_FDS", self.listeners.len().to_string()));
+            let names = self.sockets.iter().map(|bound| bound.name.as_os_str());
+            variables.push(assignment("LISTEN_FDS", self.sockets.len().to_string()));
             variables.push(assignment("LISTEN_FDNAMES", activation::fdnames(names)));
-            // The child completes it.
+            // The child appends its own pid after the fork.
             variables.push(assignment("LISTEN_PID", ""));
         }
         variables
     }
 
-    /// The value of `SERVER_STARTER_PORT`.
-    fn server_starter_port(&self) -> OsString {
-        let mut value = OsString::new();
-        for (index, listener) in self.listeners.iter().enumerate() {
-            if index > 0 {
-                value.push(";");
-            }
-            value.push(&listener.name);
-            value.push(format!("={}", listener.number));
-        }
-        value
-    }
-
-    /// What a worker is handed.
+    /// The descriptors that a worker keeps.
     pub fn handovers(&self) -> Vec<Handover> {
-        let each = self.listeners.iter();
-        each.map(|listener| Handover {
-            fd: listener.socket.as_raw_fd(),
-            number: listener.number,
-        })
-        .collect()
+        let each = self.sockets.iter().map(|bound| Handover {
+            fd: bound.socket.as_raw_fd(),
+            number: bound.number,
+        });
+        each.collect()
     }
 
-    /// Listens again where a worker has shut the shared socket down, as some do to wake their threads at their
-    /// end; `say` is told. Linux lets a Unix socket be shut down without a trace, and for ever.
+    /// Listens again on each socket that a worker has shut down, as some do at their end to wake their threads. The
+    /// socket is shared, so the shutdown hits every worker. On Linux a Unix socket would stay deaf, and nothing would
+    /// report it. `note` takes a line for the log.
     pub fn listen_again(&self, mut note: impl FnMut(&str)) {
-        // One call for all: nobody has shut anything down.
-        let sockets = self
-            .listeners
-            .iter()
-            .map(|listener| listener.socket.as_fd());
-        let mut hangups: Vec<_> = sockets.map(Interest::hangup).collect();
-        let looked = poll::wait(&mut hangups, Some(Duration::ZERO));
-        if looked.is_ok() && !hangups.iter().any(Interest::happened) {
+        if !self.may_be_shut_down() {
             return;
         }
-        for listener in &self.listeners {
-            let Some(backlog) = listener.backlog else {
+        for bound in &self.sockets {
+            let Some(backlog) = bound.backlog else {
                 continue;
             };
-            let socket = listener.socket.as_fd();
-            if socket::listens(socket) {
+            if socket::listens(bound.socket.as_fd()) {
                 continue;
             }
-            let name = listener.name.to_string_lossy();
-            match socket::listen(socket, backlog) {
+            let name = bound.name.to_string_lossy();
+            match socket::listen(bound.socket.as_fd(), backlog) {
                 Ok(()) => note(&format!(
                     "listening again on {name}, which a worker had shut down"
                 )),
-                Err(error) => note(&format!(
-                    "cannot listen again on {name}, which a worker has shut down: {}",
-                    sys::reason(&error)
-                )),
+                Err(error) => {
+                    let socket = format!("{name}, which a worker has shut down");
+                    note(&Error::action("listen again on", socket, error).to_string());
+                }
             }
         }
+    }
+
+    /// Asks for all sockets with one system call: after most deaths nothing was shut down.
+    fn may_be_shut_down(&self) -> bool {
+        let sockets = self.sockets.iter().map(|bound| bound.socket.as_fd());
+        let mut hangups: Vec<_> = sockets.map(Interest::hangup).collect();
+        let polled = poll::wait(&mut hangups, Some(Duration::ZERO));
+        polled.is_err() || hangups.iter().any(Interest::happened)
     }
 }
