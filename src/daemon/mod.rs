@@ -56,7 +56,7 @@ pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, String> 
     let inherited = invocation.environment.iter().copied();
     let inherited = inherited.filter(|string| is_for_worker(variable::name(string), spent));
     let environment = Environment::new(inherited, &options.variables);
-    let channels = ReadyConfig::new(options.policy.readiness, |name| std::env::var_os(name));
+    let channels = ReadyConfig::new(options.policy.readiness);
     let mut daemon = match state {
         None => Daemon::start(options, invocation, service_manager, environment, channels)?,
         Some(state) => Daemon::resume(
@@ -466,7 +466,7 @@ impl Daemon {
         match process::outcome(forked.report) {
             None => self.dispatch(Event::Executed),
             // Its death, which follows, is the event.
-            Some(failure) => self.log.note(&self.launcher.explain(&failure)),
+            Some(failure) => self.log.note(&self.launcher.explain(&failure).to_string()),
         }
     }
 
@@ -615,8 +615,8 @@ impl Daemon {
                 self.channels.extend(channel.map(|channel| (pid, channel)));
                 Event::Spawned(pid)
             }
-            Err(line) => {
-                self.log.note(&line);
+            Err(error) => {
+                self.log.note(&error.to_string());
                 Event::SpawnFailed
             }
         }

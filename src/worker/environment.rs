@@ -1,24 +1,21 @@
-//! The environment: what start_server inherited, its options on top of that, envdir on top of both.
+//! The environment of workers: inherited variables, the options that stand for variables, and envdir. The later of
+//! these wins.
 
+use crate::error::Reason;
 use crate::saved::record;
-use crate::sys::reason;
 use crate::variable::{self, assignment};
 use crate::worker::envdir;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::path::PathBuf;
 
 pub struct Environment {
-    /// Inherited variables and the options that stand for variables, `NAME=value` each.
+    /// The inherited variables, and the options that stand for variables.
     base: Vec<Cow<'static, CStr>>,
     envdir: Option<PathBuf>,
-    /// What envdir said when it was read last.
-    overlay: Overlay,
+    /// The variables that envdir held when it was last read, sorted by name.
+    overlay: Vec<CString>,
 }
-
-/// Each variable's name, and the whole as execve wants it.
-type Overlay = BTreeMap<OsString, CString>;
 
 record! {
     "variable" SavedVariable {
@@ -28,23 +25,6 @@ record! {
 }
 
 impl Environment {
-    /// What envdir said: it may be unreadable just when another program goes on.
-    pub fn save(&self) -> Vec<SavedVariable> {
-        let variables = self.overlay.iter();
-        variables
-            .map(|(name, string)| SavedVariable {
-                name: name.clone(),
-                value: variable::value(string, name).unwrap_or_default().into(),
-            })
-            .collect()
-    }
-
-    pub fn restore(&mut self, saved: &[SavedVariable]) {
-        for variable in saved {
-            assign(&mut self.overlay, &variable.name, &variable.value);
-        }
-    }
-
     pub fn new(
         inherited: impl Iterator<Item = &'static CStr>,
         options: &[(&str, OsString)],
@@ -52,75 +32,100 @@ impl Environment {
         let is_option = |string: &CStr| {
             options
                 .iter()
-                .any(|(name, _)| variable::value(string, name).is_some())
+                .any(|(name, _)| variable::name(string) == *name)
         };
-        // A caller may hand over anything, but what has no = is no variable.
-        let inherited = inherited.filter(|string| string.to_bytes().contains(&b'='));
-        let inherited = inherited.filter(|string| !is_option(string));
+        // A caller can pass anything. A string without = is not a variable.
+        let inherited =
+            inherited.filter(|string| string.to_bytes().contains(&b'=') && !is_option(string));
         let options = options.iter().map(|(name, value)| assignment(name, value));
         let mut base = Vec::with_capacity(inherited.size_hint().1.unwrap_or(0) + options.len());
         base.extend(inherited.map(Cow::from).chain(options.map(Cow::from)));
         let mut environment = Environment {
             base,
             envdir: None,
-            overlay: Overlay::new(),
+            overlay: Vec::new(),
         };
         let envdir = environment.get("ENVDIR").filter(|dir| !dir.is_empty());
         environment.envdir = envdir.map(PathBuf::from);
         environment
     }
 
-    /// Reads envdir again, and for the first time. `warn` is as for [`envdir::read`].
+    /// Saves the variables of envdir, which may be unreadable when the next program starts.
+    pub fn save(&self) -> Vec<SavedVariable> {
+        let variables = self.overlay.iter().map(|string| {
+            let name = variable::name(string);
+            SavedVariable {
+                name: name.into(),
+                value: variable::value(string, name).unwrap_or_default().into(),
+            }
+        });
+        variables.collect()
+    }
+
+    pub fn restore(&mut self, saved: &[SavedVariable]) {
+        for variable in saved {
+            self.set(&variable.name, &variable.value);
+        }
+    }
+
+    /// Reads envdir. `warn` is as for [`envdir::read`].
     pub fn refresh(&mut self, mut warn: impl FnMut(String)) {
-        if let Some(dir) = &self.envdir {
-            match envdir::read(dir, &mut warn) {
-                Ok(variables) => {
-                    self.overlay.clear();
-                    for (name, value) in variables {
-                        assign(&mut self.overlay, &name, &value);
-                    }
+        let Some(dir) = &self.envdir else {
+            return;
+        };
+        match envdir::read(dir, &mut warn) {
+            Ok(variables) => {
+                self.overlay.clear();
+                for (name, value) in variables {
+                    self.set(&name, &value);
                 }
-                // A worker without its variables would be worse than one with those of before.
-                Err(error) => warn(format!(
-                    "{}: {}; keeping the values read before",
-                    dir.display(),
-                    reason(&error)
-                )),
+            }
+            // A worker with old variables is better than one without.
+            Err(error) => {
+                let reason = Reason::from(error);
+                warn(format!(
+                    "{}: {reason}; keeping the values read before",
+                    dir.display()
+                ));
             }
         }
     }
 
-    /// Whether `refresh` can find anything new.
+    /// Sets a variable of envdir.
+    fn set(&mut self, name: &OsStr, value: &OsStr) {
+        let string = assignment(name, value);
+        match self
+            .overlay
+            .binary_search_by(|known| variable::name(known).cmp(name))
+        {
+            Ok(index) => self.overlay[index] = string,
+            Err(index) => self.overlay.insert(index, string),
+        }
+    }
+
+    /// Whether [`refresh`](Environment::refresh) can find anything new.
     pub fn can_change(&self) -> bool {
         self.envdir.is_some()
     }
 
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        let find = |string| variable::value(string, name);
-        match self.overlay.get(OsStr::new(name)) {
-            Some(string) => find(string),
-            None => self.base.iter().find_map(|string| find(string)),
-        }
+        let overlay = self.overlay.iter().map(CString::as_c_str);
+        let mut all = overlay.chain(self.base.iter().map(AsRef::as_ref));
+        all.find_map(|string| variable::value(string, name))
     }
 
-    /// The whole, with `ours` on top. It borrows: a restart writes to none of the pages that the strings lie in, which
-    /// the kernel would have to copy after every fork.
+    /// All variables, with `ours` on top.
+    ///
+    /// The strings are borrowed: a copy would write to memory that is shared with the workers, and the kernel would
+    /// have to duplicate those pages at each restart.
     pub fn render<'a>(&'a self, ours: &'a [&'a CStr]) -> impl Iterator<Item = &'a CStr> {
-        let names: Vec<_> = ours.iter().map(|string| variable::name(string)).collect();
-        let is_ours = move |string: &CStr| names.contains(&variable::name(string));
-        let base = self.base.iter().map(AsRef::as_ref);
-        // Mostly there is none.
-        let covers = !self.overlay.is_empty();
-        let base = base
-            .filter(move |string| !(covers && self.overlay.contains_key(variable::name(string))));
-        let theirs = base.chain(self.overlay.values().map(CString::as_c_str));
-        let theirs = theirs.filter(move |string| !is_ours(string));
+        let is_same = |one: &CStr, other: &CStr| variable::name(one) == variable::name(other);
+        let is_new = move |string: &&CStr| !self.overlay.iter().any(|over| is_same(over, string));
+        let base = self.base.iter().map(AsRef::as_ref).filter(is_new);
+        let theirs = base.chain(self.overlay.iter().map(CString::as_c_str));
+        let theirs = theirs.filter(move |string| !ours.iter().any(|our| is_same(our, string)));
         theirs.chain(ours.iter().copied())
     }
-}
-
-fn assign(overlay: &mut Overlay, name: &OsStr, value: &OsStr) {
-    overlay.insert(name.to_os_string(), assignment(name, value));
 }
 
 #[cfg(test)]
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn envdir_covers_options_which_cover_what_was_inherited_and_ours_cover_all() {
+    fn envdir_wins_over_options_over_inherited_variables_and_ours_over_all() {
         let pair = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
         let inherited = [
             c"A=inherited",
@@ -136,14 +141,14 @@ mod tests {
             c"B=b",
             c"P=p",
             c"no variable",
-            // Given twice: getenv(3) finds the first.
+            // A name may occur twice: getenv(3) finds the first.
             c"B=again",
             c"KILL_OLD_DELAY=3",
         ];
         let mut environment =
             Environment::new(inherited.into_iter(), &[("KILL_OLD_DELAY", "2".into())]);
         for (name, value) in [("A", "envdir"), ("P", "envdir")].map(pair) {
-            assign(&mut environment.overlay, &name, &value);
+            environment.set(&name, &value);
         }
         let rendered: Vec<_> = environment.render(&[c"P=ours"]).collect();
         let expected = [
