@@ -1,5 +1,6 @@
-//! The service manager that runs us, if it listens to sd_notify(3): it is told that we serve, reload, stop.
+//! Reports to the service manager that runs us, by sd_notify(3): ready, reloading, stopping, and a status line.
 
+use crate::error::{Error, Reason};
 use crate::saved::record;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::Status;
@@ -7,14 +8,15 @@ use crate::sys::socket::{Datagrams, SendOutcome};
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// What it was told last, and how to tell it more.
+/// The state that the service manager knows, and the messages on their way to it.
 pub struct ServiceManager {
+    /// `None` without a service manager.
     socket: Option<Datagrams>,
     state: State,
     status: String,
-    /// What it has not taken yet, in order.
+    /// The messages that were not sent yet, oldest first.
     queue: Vec<String>,
-    /// When that is tried again.
+    /// When to send again after the service manager had no room.
     retry: Option<Time>,
 }
 
@@ -39,24 +41,24 @@ record! {
     }
 }
 
-/// How soon it is tried again when the manager is behind with reading.
+/// The pause before another attempt when the service manager is slow to read.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What a manager that never reads can leave in the queue.
+/// The most messages in the queue, for a service manager that never reads.
 const CAPACITY: usize = 64;
 
 impl ServiceManager {
-    /// `address` is the value of `NOTIFY_SOCKET`. The error is one line.
-    pub fn new(address: Option<&OsStr>) -> Result<ServiceManager, String> {
+    /// `address` is the value of `NOTIFY_SOCKET`.
+    pub fn new(address: Option<&OsStr>) -> Result<ServiceManager, Error> {
         let address = address.filter(|address| !address.is_empty());
-        let open = |address: &OsStr| {
+        let socket = address.map(|address| {
             Datagrams::to(address).map_err(|error| {
-                let reason = crate::sys::reason(&error);
-                format!("NOTIFY_SOCKET={}: {reason}", address.to_string_lossy())
+                let (address, reason) = (address.to_string_lossy(), Reason::from(error));
+                Error::statement(format!("NOTIFY_SOCKET={address}: {reason}"))
             })
-        };
+        });
         Ok(ServiceManager {
-            socket: address.map(open).transpose()?,
+            socket: socket.transpose()?,
             state: State::Starting,
             status: String::new(),
             queue: Vec::new(),
@@ -79,7 +81,7 @@ impl ServiceManager {
         (saved, messages.map(|text| SavedMessage { text }).collect())
     }
 
-    /// Goes on where the saved one was.
+    /// Continues in the saved state.
     pub fn restore(&mut self, saved: &Saved, messages: &[SavedMessage]) {
         self.state = match saved.state.as_str() {
             "ready" => State::Ready,
@@ -94,8 +96,9 @@ impl ServiceManager {
             .collect();
     }
 
-    /// A HUP has come: it is answered even if a restart is in progress, since it waits for an answer to this one.
-    pub fn hup(&mut self, now: Time) {
+    /// Reports that a HUP has come. This answers each HUP, even during a restart: `systemctl reload` waits for the
+    /// answer to its own.
+    pub fn reloading(&mut self, now: Time) {
         if matches!(self.state, State::Ready | State::Reloading) {
             self.state = State::Reloading;
             let (seconds, rest) = (now.as_secs(), now.subsec_micros());
@@ -103,14 +106,15 @@ impl ServiceManager {
         }
     }
 
-    /// A worker stands and nothing is in progress.
-    pub fn up(&mut self) {
+    /// Reports that a worker is up and nothing is in progress.
+    pub fn ready(&mut self) {
         if matches!(self.state, State::Starting | State::Reloading) {
             self.state = State::Ready;
             self.notify("READY=1".to_string());
         }
     }
 
+    /// Reports that start_server and its workers are finishing.
     pub fn stopping(&mut self) {
         if self.state != State::Stopping {
             self.state = State::Stopping;
@@ -118,7 +122,7 @@ impl ServiceManager {
         }
     }
 
-    /// The workers are these now.
+    /// Reports the workers in a status line.
     pub fn publish(&mut self, status: &Status) {
         if self.socket.is_none() {
             return;
@@ -130,12 +134,12 @@ impl ServiceManager {
         }
     }
 
-    /// When `flush` is wanted at the latest.
+    /// The time at which `flush` must be called again, if any.
     pub fn deadline(&self) -> Option<Time> {
         self.retry
     }
 
-    /// Sends what is to be told.
+    /// Sends the messages in the queue, as far as the service manager has room for them.
     pub fn flush(&mut self, now: Time) {
         self.retry = None;
         let Some(socket) = &self.socket else {
@@ -156,14 +160,14 @@ impl ServiceManager {
 
     fn notify(&mut self, message: String) {
         if self.queue.len() == CAPACITY {
-            // How it is now counts more than how it was.
+            // The newest state matters most.
             self.queue.remove(0);
         }
         self.queue.push(message);
     }
 }
 
-/// For people, in a line.
+/// One line for people.
 fn describe(status: &Status) -> String {
     let mut workers = status.workers.iter().rev();
     let mut line = match workers.next() {

@@ -372,7 +372,7 @@ impl Daemon {
         if self.supervisor.is_finishing() {
             self.service_manager.stopping();
         } else if self.supervisor.is_up() {
-            self.service_manager.up();
+            self.service_manager.ready();
         }
         if std::mem::take(&mut self.upgrading) && self.finished.is_none() {
             self.replace();
@@ -518,7 +518,7 @@ impl Daemon {
         }
         if received.has(Signal::HUP.number()) {
             self.reopen_log();
-            self.service_manager.hup(self.now);
+            self.service_manager.reloading(self.now);
             self.dispatch(Event::Hup);
         } else if received.has(Signal::USR1.number()) {
             self.reopen_log();
