@@ -32,7 +32,7 @@ pub struct InheritedSocket {
     transport: Option<Transport>,
 }
 
-/// Adopts the sockets that a service manager has made for this process. Call it once.
+/// Adopts the sockets that a service manager has made for this process. Each can be adopted only once.
 pub fn adopt_sockets() -> Result<Vec<InheritedSocket>, Error> {
     if !is_activated() {
         return Ok(Vec::new());
@@ -42,7 +42,7 @@ pub fn adopt_sockets() -> Result<Vec<InheritedSocket>, Error> {
     numbers.map(adopt_socket).collect()
 }
 
-/// Whether the variables are meant for this process. A parent that was activated may have left us its own.
+/// Returns true if the variables are meant for this process, and not left over from an activated parent.
 pub fn is_activated() -> bool {
     number("LISTEN_PID") == Some(process::id())
 }
@@ -69,8 +69,8 @@ fn adopt_socket(number: RawFd) -> Result<InheritedSocket, Error> {
 }
 
 impl InheritedSocket {
-    /// Whether it is the socket that a `--port` asks for. A bare port also gets a socket bound to `[::]` that accepts
-    /// IPv4: systemd makes such a one of `ListenStream=PORT`.
+    /// Returns true if this is the socket that a `--port` asks for. A bare port also matches a socket at `[::]` that
+    /// accepts IPv4: systemd makes one for `ListenStream=PORT`.
     pub fn is_for_port(&self, port: &Endpoint, address: &SocketAddr) -> bool {
         let Address::Inet(ours) = &self.address else {
             return false;
@@ -83,7 +83,7 @@ impl InheritedSocket {
             && (ours.ip() == address.ip() || is_dual_stack)
     }
 
-    /// Whether it is the socket that a `--path` asks for.
+    /// Returns true if this is the socket that a `--path` asks for.
     pub fn is_for_path(&self, path: &Path) -> bool {
         let is_same = matches!(&self.address, Address::Unix(name) if name == path.as_os_str());
         is_same && self.transport == Some(Transport::Tcp)

@@ -17,12 +17,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// Binds every port and path that is not among the `inherited` sockets. Returns the listeners, and lines for the log.
+/// Binds every port and path that is not among the `inherited` sockets. Returns the listeners and lines for the log.
 ///
 /// `orphans` are workers of a start_server that is gone. An error that names the processes in the way marks them.
 ///
 /// # Errors
-/// Whatever can be known beforehand is an error before the first socket is bound.
+/// All errors that can be foreseen are returned before the first socket is bound.
 pub fn bind(
     options: &Options,
     inherited: Vec<InheritedSocket>,
@@ -60,7 +60,7 @@ pub fn bind(
     Ok((listeners, binder.notes))
 }
 
-/// What all sockets of the plan have in common, and what is collected while they are bound.
+/// Carries out the plan, and collects the files and notes that come of it.
 struct Binder<'a> {
     /// The numbers that sockets will have in the worker. None of our own descriptors may be there.
     claimed: Vec<RawFd>,

@@ -1,7 +1,7 @@
 //! The locks on the folders of `--path` sockets.
 //!
 //! Between bind and listen a socket looks abandoned. Another start_server that is started at the same moment would
-//! remove its file and bind in its place. Whoever holds the lock of the folder binds and listens undisturbed.
+//! remove its file and bind in its place. The holder of the folder's lock binds and listens undisturbed.
 
 use crate::sys::{fd, file, poll};
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! Obstacles to binding: the file that lies at a path, and the processes that hold an address.
+//! Obstacles to binding: the file that lies at a path, or a process that holds the address.
 
 use crate::error::{Error, Reason};
 use crate::supervisor::worker::Pid;
@@ -8,7 +8,7 @@ use std::fs::{self, FileType};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// What lies at a path that we may bind.
+/// The state of a path that we may bind.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PathState {
     Free,
@@ -24,7 +24,7 @@ pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<PathState, Error> {
 fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
     socket::check_unix_path(path.as_os_str())?;
     let Ok(metadata) = fs::symlink_metadata(path) else {
-        // Usually nothing is there. If it is another error, bind meets it too and reports it.
+        // Usually there is no file. Any other error will also hit bind, which reports it.
         return Ok(PathState::Free);
     };
     let kind = metadata.file_type();
@@ -56,7 +56,7 @@ fn describe(kind: FileType) -> &'static str {
     }
 }
 
-/// The end of a message that an address is in use: the processes that hold it. Empty where the system does not say.
+/// Names the processes that hold an address, as the end of a message. Empty where the system does not reveal them.
 pub fn describe_holders(holders: &[Holder], orphans: &[Pid]) -> String {
     let mut text = String::new();
     for holder in holders {

@@ -27,7 +27,7 @@ use std::time::Duration;
 /// All the sockets, in the order in which workers are told of them.
 pub struct Listeners {
     sockets: Vec<BoundSocket>,
-    /// Whether workers also get the variables of systemd's protocol.
+    /// With `--listen-fds` workers also get the variables of systemd's protocol.
     listen_fds: bool,
     /// The files of Unix sockets. They are removed when this is dropped.
     files: Vec<OwnedFile>,

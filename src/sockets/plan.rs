@@ -1,4 +1,4 @@
-//! The plan: which sockets the workers get, in which order, and at which descriptors.
+//! The plan: the sockets that workers get, their order, and their descriptor numbers.
 //!
 //! It is complete before anything is bound, so that a refusal leaves the system untouched.
 
@@ -24,7 +24,7 @@ pub struct PlannedSocket<'a> {
     pub number: Option<RawFd>,
 }
 
-/// Where a socket comes from.
+/// The origin of a socket.
 pub enum SocketSource<'a> {
     /// A service manager has made it.
     Inherited(OwnedFd),

@@ -25,14 +25,14 @@ pub fn make_folder(prefix: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Opens a folder for reading. Anything else is an error, even a FIFO, whose opening would block.
+/// Opens a folder for reading. Any other file is an error; in particular a FIFO does not block the call.
 pub fn open_folder(path: &OsStr) -> io::Result<OwnedFd> {
     let mut options = OpenOptions::new();
     let options = options.read(true).custom_flags(libc::O_DIRECTORY);
     Ok(options.open(path)?.into())
 }
 
-/// Whether the file is missing or out of our reach: the next attempt would fail in the same way.
+/// Returns true if the file is missing or out of our reach, so that another attempt would fail in the same way.
 pub fn is_inaccessible(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -361,7 +361,7 @@ pub enum SocketType {
     Datagram,
 }
 
-/// The type of a socket; `None` for the types that no option asks for.
+/// Reads the type of a socket. Returns `None` for types that no option asks for.
 pub fn socket_type(socket: BorrowedFd) -> Option<SocketType> {
     match option(socket, libc::SOL_SOCKET, libc::SO_TYPE) {
         Ok(libc::SOCK_STREAM) => Some(SocketType::Stream),
@@ -370,7 +370,7 @@ pub fn socket_type(socket: BorrowedFd) -> Option<SocketType> {
     }
 }
 
-/// What lies behind the file of a Unix socket.
+/// The result of probing the file of a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// A process has the socket, perhaps with a full queue or of another type.
@@ -388,7 +388,7 @@ pub fn probe_unix(path: &OsStr) -> io::Result<Probe> {
     Ok(probe)
 }
 
-/// Whether the error of a full queue differs from the error of an abandoned file.
+/// On Linux a full queue and an abandoned file give different errors.
 const REPORTS_FULL_QUEUE: bool = cfg!(target_os = "linux");
 
 /// Connects a socket of the wrong type. Every system compares the types before it looks at the queue, so a full
@@ -414,7 +414,7 @@ mod tests {
     use super::*;
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    /// The way of the other systems is right on Linux too.
+    /// The method for the other systems gives the right result on Linux too.
     #[test]
     fn a_full_queue_is_not_taken_for_an_abandoned_file() {
         let folder = crate::sys::file::make_folder(&std::env::temp_dir().join("probe-")).unwrap();

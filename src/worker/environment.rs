@@ -29,17 +29,15 @@ impl Environment {
         inherited: impl Iterator<Item = &'static CStr>,
         options: &[(&str, OsString)],
     ) -> Environment {
-        let is_option = |string: &CStr| {
-            options
-                .iter()
-                .any(|(name, _)| variable::name(string) == *name)
-        };
-        // A caller can pass anything. A string without = is not a variable.
-        let inherited =
-            inherited.filter(|string| string.to_bytes().contains(&b'=') && !is_option(string));
-        let options = options.iter().map(|(name, value)| assignment(name, value));
+        let is_option = |name: &OsStr| options.iter().any(|(option, _)| name == *option);
         let mut base = Vec::with_capacity(inherited.size_hint().1.unwrap_or(0) + options.len());
-        base.extend(inherited.map(Cow::from).chain(options.map(Cow::from)));
+        for string in inherited {
+            // A caller can pass anything. A string without = is not a variable.
+            if string.to_bytes().contains(&b'=') && !is_option(variable::name(string)) {
+                base.push(Cow::from(string));
+            }
+        }
+        base.extend((options.iter()).map(|(name, value)| assignment(name, value).into()));
         let mut environment = Environment {
             base,
             envdir: None,
@@ -94,16 +92,14 @@ impl Environment {
     /// Sets a variable of envdir.
     fn set(&mut self, name: &OsStr, value: &OsStr) {
         let string = assignment(name, value);
-        match self
-            .overlay
-            .binary_search_by(|known| variable::name(known).cmp(name))
-        {
+        let compare = |known: &CString| variable::name(known).cmp(name);
+        match self.overlay.binary_search_by(compare) {
             Ok(index) => self.overlay[index] = string,
             Err(index) => self.overlay.insert(index, string),
         }
     }
 
-    /// Whether [`refresh`](Environment::refresh) can find anything new.
+    /// Returns true if [`refresh`](Environment::refresh) can find anything new.
     pub fn can_change(&self) -> bool {
         self.envdir.is_some()
     }
@@ -116,15 +112,15 @@ impl Environment {
 
     /// All variables, with `ours` on top.
     ///
-    /// The strings are borrowed: a copy would write to memory that is shared with the workers, and the kernel would
-    /// have to duplicate those pages at each restart.
+    /// The strings are borrowed, so a restart writes to none of their pages. The kernel has to copy every page that is
+    /// written to after a fork.
     pub fn render<'a>(&'a self, ours: &'a [&'a CStr]) -> impl Iterator<Item = &'a CStr> {
         let is_same = |one: &CStr, other: &CStr| variable::name(one) == variable::name(other);
         let is_new = move |string: &&CStr| !self.overlay.iter().any(|over| is_same(over, string));
         let base = self.base.iter().map(AsRef::as_ref).filter(is_new);
-        let theirs = base.chain(self.overlay.iter().map(CString::as_c_str));
-        let theirs = theirs.filter(move |string| !ours.iter().any(|our| is_same(our, string)));
-        theirs.chain(ours.iter().copied())
+        base.chain(self.overlay.iter().map(CString::as_c_str))
+            .filter(move |string| !ours.iter().any(|our| is_same(our, string)))
+            .chain(ours.iter().copied())
     }
 }
 

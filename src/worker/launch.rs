@@ -63,14 +63,16 @@ impl Launcher {
         let opened = self.ready.open(&program.descriptors)?;
         // Our copy of the worker's end of a pipe is closed when this function returns.
         let (channel, worker_end) = opened.unzip();
-        let worker_end = worker_end.as_ref();
+        let end = worker_end.as_ref();
         program
             .descriptors
-            .extend(worker_end.and_then(WorkerEnd::handover));
+            .extend(end.and_then(WorkerEnd::handover));
         program.candidates = candidates(&self.name, environment.get("PATH"));
-        let ours = self.sockets.iter().chain([&generation]);
-        let ours = ours.chain(worker_end.map(|end| &end.variable));
-        let ours: Vec<&CStr> = ours.map(CString::as_c_str).collect();
+        let ours: Vec<&CStr> = (self.sockets.iter())
+            .chain([&generation])
+            .chain(end.map(|end| &end.variable))
+            .map(CString::as_c_str)
+            .collect();
         let forked = process::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
         match forked {

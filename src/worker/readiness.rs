@@ -32,7 +32,7 @@ pub enum Message {
     Status(String),
 }
 
-/// How workers report that they are ready, and where the sockets for it are made.
+/// The kind of channel that `--ready` asks for, and the folder for its sockets.
 pub struct ReadyConfig {
     readiness: Readiness,
     runtime_dir: PathBuf,
