@@ -101,13 +101,13 @@ impl InheritedSocket {
 /// The value of LISTEN_FDNAMES. systemd.socket(5) allows no colon and no control character in a name, and 255 bytes
 /// at most.
 pub fn fdnames<'a>(names: impl Iterator<Item = &'a OsStr>) -> OsString {
-    let plain = |name: &OsStr| {
-        let bytes = name.as_bytes().iter().take(255);
-        let text = bytes.map(|&byte| match byte {
-            b' '..=b'~' if byte != b':' => char::from(byte),
-            _ => '_',
-        });
-        text.collect::<String>()
+    let allowed = |&byte: &u8| match byte {
+        b' '..=b'~' if byte != b':' => char::from(byte),
+        _ => '_',
+    };
+    let plain = |name: &OsStr| -> String {
+        let bytes = name.as_bytes().iter();
+        bytes.take(255).map(allowed).collect()
     };
     names.map(plain).collect::<Vec<_>>().join(":").into()
 }

@@ -122,20 +122,18 @@ impl Listeners {
             return;
         }
         for bound in &self.sockets {
-            let Some(backlog) = bound.backlog else {
+            let socket = bound.socket.as_fd();
+            let Some(backlog) = bound.backlog.filter(|_| !socket::listens(socket)) else {
                 continue;
             };
-            if socket::listens(bound.socket.as_fd()) {
-                continue;
-            }
             let name = bound.name.to_string_lossy();
-            match socket::listen(bound.socket.as_fd(), backlog) {
+            match socket::listen(socket, backlog) {
                 Ok(()) => note(&format!(
                     "listening again on {name}, which a worker had shut down"
                 )),
                 Err(error) => {
-                    let socket = format!("{name}, which a worker has shut down");
-                    note(&Error::action("listen again on", socket, error).to_string());
+                    let name = format!("{name}, which a worker has shut down");
+                    note(&Error::action("listen again on", name, error).to_string());
                 }
             }
         }
