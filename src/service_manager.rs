@@ -3,7 +3,7 @@
 use crate::saved::record;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::Status;
-use crate::sys::socket::Datagrams;
+use crate::sys::datagram::Datagrams;
 use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;

@@ -31,11 +31,12 @@ use crate::supervisor::policy::{Policy, Time};
 use crate::supervisor::signal::Signal;
 use crate::supervisor::worker::{Generation, Pid, WaitStatus};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
+use crate::sys::exec::{self, Forked};
+use crate::sys::file::{self, Access};
 use crate::sys::poll::{self, Interest};
-use crate::sys::process::{self, Access, Forked};
 use crate::sys::signals::{Received, Signals};
 use crate::sys::start::Invocation;
-use crate::sys::{clock, fd, reason};
+use crate::sys::{clock, fd, process, reason};
 use crate::upgrade::{self, Origin, Starting, State, Upgrader};
 use crate::worker::environment::{self, Environment};
 use crate::worker::launch::{Launcher, Started};
@@ -253,7 +254,7 @@ impl Daemon {
 
     /// A child has executed its program, or said why it could not.
     fn started(&mut self, forked: Forked) {
-        match process::outcome(forked.report) {
+        match exec::outcome(forked.report) {
             None => self.dispatch(Event::Executed),
             // Its death, which follows, is the event.
             Some(failure) => self.log.note(&self.launcher.explain(&failure)),

@@ -114,7 +114,7 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
         Some(LogTarget::File(path)) => {
             owned::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
         }
-        Some(LogTarget::Command(_)) => process::find_shell()
+        Some(LogTarget::Command(_)) => exec::find_shell()
             .map_err(|error| format!("--log-file=| needs a shell, /bin/sh: {}", reason(&error)))?,
         None => {}
     }
@@ -136,7 +136,7 @@ fn may_enter(dir: &Path) -> io::Result<()> {
     if !fs::metadata(dir)?.is_dir() {
         return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
     }
-    process::may(dir, Access::Enter)
+    file::may(dir, Access::Enter)
 }
 
 fn refuse(option: &str, path: &Path, error: &io::Error) -> String {

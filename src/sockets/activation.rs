@@ -3,7 +3,10 @@
 
 use crate::cli::endpoint::{Endpoint, Host, Transport};
 use crate::sys::process;
-use crate::sys::socket::{self, Address};
+use crate::sys::{
+    address::{self, Address},
+    socket,
+};
 use crate::sys::{fd, reason};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv6Addr};
@@ -58,7 +61,7 @@ fn take_one(number: RawFd) -> Result<InheritedSocket, String> {
         )
     };
     let socket = fd::adopt_fd(number).map_err(refuse)?;
-    let address = socket::address(socket.as_fd()).map_err(refuse)?;
+    let address = address::address(socket.as_fd()).map_err(refuse)?;
     let transport = match socket::kind(socket.as_fd()) {
         Some(libc::SOCK_STREAM) => Some(Transport::Tcp),
         Some(libc::SOCK_DGRAM) => Some(Transport::Udp),

@@ -10,10 +10,10 @@ use crate::files::owned::{self, OwnedFile};
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
+use crate::sys::exec::Handover;
 use crate::sys::holders::{self, Holder};
 use crate::sys::poll::{self, Interest};
-use crate::sys::process::Handover;
-use crate::sys::{self, fd, socket};
+use crate::sys::{self, address, fd, socket};
 use crate::worker::environment::string;
 use activation::InheritedSocket;
 use std::collections::BTreeSet;
@@ -470,7 +470,7 @@ fn claimed_numbers(options: &Options, slots: &[Slot]) -> Result<BTreeSet<RawFd>,
 
 /// Refuses a path that is not ours to bind. True: a socket lies there that nobody listens on.
 fn look_at(path: &Path, left_over: &[Pid]) -> Result<bool, String> {
-    socket::check_unix_path(path.as_os_str())
+    address::check_unix_path(path.as_os_str())
         .map_err(|error| refuse_path(path, &sys::reason(&error)))?;
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),

@@ -1,7 +1,10 @@
 //! Files and folders, where std has no safe function.
 //!
-//! mkdtemp(3) is the same everywhere, mode 0700 included: std asks for its modes through the umask.
+//! What differs:
+//! - mkdtemp(3) is the same everywhere, mode 0700 included: std asks for its modes through the umask.
+//! - `access` with X_OK may tell root yes for a file that nobody may execute [access(2) of the BSDs].
 
+use super::check;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -20,4 +23,20 @@ pub fn make_folder(prefix: &Path) -> io::Result<PathBuf> {
         true => Err(error),
         false => Ok(OsString::from_vec(path.into_bytes()).into()),
     }
+}
+
+/// What a process may want to do with a file.
+#[derive(Clone, Copy)]
+pub enum Access {
+    Write = libc::W_OK as isize,
+    /// Of a folder: to enter it.
+    Enter = libc::X_OK as isize,
+}
+
+/// Whether this process may do that; if not, the error says why.
+pub fn may(path: &Path, access: Access) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: path is a C string.
+    check(unsafe { libc::access(path.as_ptr(), access as libc::c_int) })?;
+    Ok(())
 }

@@ -18,7 +18,10 @@
 
 use std::io;
 
+pub mod address;
 pub mod clock;
+pub mod datagram;
+pub mod exec;
 pub mod fd;
 pub mod file;
 pub mod holders;

@@ -4,9 +4,6 @@
 //! a second.
 //!
 //! What differs:
-//! - A `sockaddr` begins with its length on the BSDs and macOS. The kernel fills it in from the length that comes with
-//!   the call; zero does.
-//! - `sun_path` has 104 bytes there, 108 on Linux and illumos [unix(4), unix(7)]. The path is measured by the field.
 //! - SO_REUSEADDR lets a TCP port in TIME_WAIT be bound everywhere. On the BSDs and macOS one may besides listen on an
 //!   address where another listens on all; Linux refuses that while anybody listens [socket(7), getsockopt(2)]. For UDP
 //!   Linux alone lets a second socket have the very same port if both have the option, and the last one gets all:
@@ -16,20 +13,17 @@
 //!   kern.ipc.somaxconn on macOS, kern.somaxconn on OpenBSD, 128 in most [listen(2)].
 //! - A Unix socket whose queue is full answers a connection that may not wait with EAGAIN on Linux, with ECONNREFUSED
 //!   elsewhere, like one that nobody has: [`probe_unix`] tells them apart.
-//! - A full receiver of datagrams is EAGAIN on Linux, ENOBUFS on the BSDs and macOS [send(2)].
 //! - A listening socket that is shut down listens no more on Linux; others say ENOTCONN and go on [shutdown(2)].
 //! - The file of a Unix socket gets the mode that the umask leaves of 0777, and who may not write to it cannot connect
 //!   on Linux, the BSDs and macOS [unix(7), unix(4)]; older systems did not look [unix(7)].
-//! - Descriptors that come with a datagram are closed by every kernel if recv(2), which has no room for them, reads it.
-//! - Only Linux has abstract names [unix(7)].
 
+use super::address::unix_address;
 use super::{check, fd};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
-use std::mem::{offset_of, size_of, zeroed};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::mem::{size_of, zeroed};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// A TCP socket that listens, or without a backlog a UDP socket.
 pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<OwnedFd> {
@@ -75,14 +69,7 @@ pub fn bind_unix(path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
     bind_file(libc::SOCK_STREAM, path, mode)
 }
 
-/// A Unix datagram socket at `path` that everybody may write to, for [`receive`].
-pub fn bind_datagrams(path: &OsStr) -> io::Result<OwnedFd> {
-    let socket = bind_file(libc::SOCK_DGRAM, path, 0o777)?;
-    fd::set_nonblocking(socket.as_fd())?;
-    Ok(socket)
-}
-
-fn bind_file(kind: i32, path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
+pub(super) fn bind_file(kind: i32, path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
     let (address, length) = unix_address(path)?;
     let socket = open(libc::AF_UNIX, kind)?;
     let hidden = !mode as libc::mode_t & 0o777;
@@ -93,70 +80,6 @@ fn bind_file(kind: i32, path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
     unsafe { libc::umask(saved) };
     bound?;
     Ok(socket)
-}
-
-/// Receives a datagram, of which what is too long for the buffer is lost. A descriptor that comes with it is
-/// closed by the kernel, as recv(2) has no room for it.
-pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    super::retry(|| {
-        // SAFETY: buffer is writable for its length and outlives the call.
-        let count = unsafe {
-            libc::recv(
-                socket.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                0,
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
-    })
-}
-
-/// A way to send datagrams to a Unix socket.
-pub struct Datagrams {
-    socket: OwnedFd,
-    address: libc::sockaddr_un,
-    length: usize,
-}
-
-impl Datagrams {
-    /// `path` is a file, or on Linux with a `@` before it an abstract name. It need not be there yet.
-    pub fn to(path: &OsStr) -> io::Result<Datagrams> {
-        let (mut address, mut length) = unix_address(path)?;
-        if cfg!(target_os = "linux") && path.as_bytes().starts_with(b"@") {
-            // unix(7): such a name begins with a NUL and does not end with one.
-            address.sun_path[0] = 0;
-            length -= 1;
-        }
-        let socket = open(libc::AF_UNIX, libc::SOCK_DGRAM)?;
-        Ok(Datagrams {
-            socket,
-            address,
-            length,
-        })
-    }
-
-    /// Never waits: a receiver that is behind is an error of kind `WouldBlock`, or ENOBUFS on the BSDs.
-    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        // SAFETY: datagram and address are readable for their lengths and outlive the call.
-        let count = unsafe {
-            libc::sendto(
-                self.socket.as_raw_fd(),
-                datagram.as_ptr().cast(),
-                datagram.len(),
-                libc::MSG_DONTWAIT,
-                (&raw const self.address).cast(),
-                self.length as libc::socklen_t,
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        Ok(())
-    }
-}
-
-/// Whether `path` fits into a socket address.
-pub fn check_unix_path(path: &OsStr) -> io::Result<()> {
-    unix_address(path).map(drop)
 }
 
 /// Connects to the Unix socket at `path` and hangs up. Never waits: a full queue is EAGAIN, or EPROTOTYPE elsewhere
@@ -201,7 +124,7 @@ pub const LONGEST_BACKLOG: i32 = if cfg!(target_os = "linux") {
     libc::SOMAXCONN
 };
 
-fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
+pub(super) fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket touches no memory.
     let socket = fd::own(check(unsafe {
         libc::socket(domain, kind | CLOSE_ON_EXEC, 0)
@@ -248,58 +171,6 @@ fn bind<T>(socket: BorrowedFd, address: &T, length: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// What a socket is bound to.
-pub enum Address {
-    Inet(SocketAddr),
-    /// A path; an abstract name with a `@` before it; empty without either.
-    Unix(OsString),
-}
-
-/// What a socket is bound to; an error of kind `Unsupported` if it is none of these.
-pub fn address(socket: BorrowedFd) -> io::Result<Address> {
-    // SAFETY: all zeroes is a valid sockaddr_storage.
-    let mut raw: libc::sockaddr_storage = unsafe { zeroed() };
-    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    let to = (&raw mut raw).cast();
-    // SAFETY: raw has room for length bytes, and both outlive the call.
-    check(unsafe { libc::getsockname(socket.as_raw_fd(), to, &mut length) })?;
-    match raw.ss_family.into() {
-        libc::AF_INET => {
-            // SAFETY: a sockaddr_storage has room for, and is aligned as, every address, and this one is of that family.
-            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
-            Ok(Address::Inet((ip, u16::from_be(raw.sin_port)).into()))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-            Ok(Address::Inet((ip, u16::from_be(raw.sin6_port)).into()))
-        }
-        libc::AF_UNIX => {
-            // SAFETY: as above.
-            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_un>() };
-            let used = (length as usize).saturating_sub(offset_of!(libc::sockaddr_un, sun_path));
-            let name = raw.sun_path.iter().take(used).map(|&byte| byte as u8);
-            Ok(Address::Unix(unix_name(name.collect())))
-        }
-        _ => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "neither an internet nor a Unix socket",
-        )),
-    }
-}
-
-/// The bytes of a `sun_path` as a name.
-fn unix_name(mut bytes: Vec<u8>) -> OsString {
-    if bytes.first() == Some(&0) && bytes.len() > 1 && cfg!(target_os = "linux") {
-        bytes[0] = b'@';
-    }
-    let end = bytes.iter().position(|&byte| byte == 0);
-    bytes.truncate(end.unwrap_or(bytes.len()));
-    OsString::from_vec(bytes)
-}
-
 /// The type of a socket, such as SOCK_STREAM.
 pub fn kind(socket: BorrowedFd) -> Option<libc::c_int> {
     option(socket, libc::SOL_SOCKET, libc::SO_TYPE).ok()
@@ -339,28 +210,6 @@ fn option(socket: BorrowedFd, level: i32, option: i32) -> Result<libc::c_int, Un
 /// The socket has no such option.
 #[derive(PartialEq, Eq)]
 struct Unknown;
-
-/// The address and how many bytes of it count. The path must leave room for a NUL, as unix(7) advises.
-fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize)> {
-    // SAFETY: all zeroes is a valid sockaddr_un.
-    let mut address: libc::sockaddr_un = unsafe { zeroed() };
-    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    let bytes = path.as_bytes();
-    if bytes.len() >= address.sun_path.len() {
-        let longest = address.sun_path.len() - 1;
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("longer than {longest} bytes"),
-        ));
-    }
-    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = *from as libc::c_char;
-    }
-    Ok((
-        address,
-        offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1,
-    ))
-}
 
 #[cfg(test)]
 mod tests {

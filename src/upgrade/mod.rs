@@ -18,9 +18,9 @@ use crate::saved::{record, restore, save, Record};
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::supervisor::{self, policy::Time};
 use crate::supervisor::{SavedWorker, Supervisor};
-use crate::sys::process::{self, Forked, Handover, Program};
+use crate::sys::exec::{self, Forked, Handover, Program};
 use crate::sys::start::Invocation;
-use crate::sys::{fd, reason};
+use crate::sys::{fd, process, reason};
 use crate::worker::{environment, launch, readiness};
 use crate::{cli, log, service_manager, sockets};
 use std::ffi::{CStr, OsStr, OsString};
@@ -112,7 +112,7 @@ impl Upgrader {
                     number,
                 })
                 .collect();
-            let child = process::spawn(&program, self.environment())?;
+            let child = exec::spawn(&program, self.environment())?;
             Ok(Trial {
                 child,
                 answer,
@@ -150,7 +150,7 @@ impl Upgrader {
     /// another process.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus) -> Option<Result<String, String>> {
         let trial = self.trial.take_if(|trial| trial.child.pid == pid)?;
-        if let Some(failure) = process::outcome(trial.child.report) {
+        if let Some(failure) = exec::outcome(trial.child.report) {
             return Some(Err(reason(&failure.error)));
         }
         let mut answer = [0; 64];
@@ -179,7 +179,7 @@ impl Upgrader {
         let environment = self.environment().chain([from.as_c_str()]);
         let mut kept = state.descriptors();
         kept.push(pipe);
-        reason(&process::replace(&self.program(), environment, &kept))
+        reason(&exec::replace(&self.program(), environment, &kept))
     }
 
     /// Our own command line, as it was given.

@@ -2,7 +2,7 @@
 
 use crate::sockets::Listeners;
 use crate::supervisor::worker::Generation;
-use crate::sys::process::{self, Failure, Forked, Program, Step};
+use crate::sys::exec::{self, Failure, Forked, Program, Step};
 use crate::sys::reason;
 use crate::worker::environment::{self, Environment};
 use crate::worker::readiness::{Channel, Channels};
@@ -79,7 +79,7 @@ impl Launcher {
             .chain([&generation])
             .chain(offer.map(|offer| &offer.variable));
         let ours: Vec<&CStr> = ours.map(CString::as_c_str).collect();
-        let forked = process::spawn(program, environment.render(&ours));
+        let forked = exec::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
         let forked =
             forked.map_err(|error| format!("cannot fork a new worker: {}", reason(&error)))?;

@@ -7,8 +7,8 @@
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
-use crate::sys::process::Handover;
-use crate::sys::{fd, file, socket};
+use crate::sys::exec::Handover;
+use crate::sys::{datagram, fd, file};
 use crate::worker::environment;
 use std::collections::hash_map::RandomState;
 use std::ffi::{CString, OsStr, OsString};
@@ -121,7 +121,7 @@ impl Channels {
 
     fn socket(&self) -> io::Result<(Channel, Offer)> {
         let folder = Folder::new(&self.parent)?;
-        let end = socket::bind_datagrams(folder.socket.as_os_str())?;
+        let end = datagram::bind_datagrams(folder.socket.as_os_str())?;
         let offer = Offer {
             variable: environment::string("NOTIFY_SOCKET", &folder.socket),
             handover: None,
@@ -184,7 +184,7 @@ impl Channel {
         let mut words = Vec::new();
         for _ in 0..MAX_PER_TURN {
             let count = match &self.socket {
-                Some(_) => socket::receive(self.fd(), &mut buffer),
+                Some(_) => datagram::receive(self.fd(), &mut buffer),
                 None => fd::read(self.fd(), &mut buffer),
             };
             match (count, &self.socket) {
