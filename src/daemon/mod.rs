@@ -31,7 +31,7 @@ use crate::supervisor::policy::{Policy, Time};
 use crate::supervisor::signal::Signal;
 use crate::supervisor::worker::{Generation, Pid, WaitStatus};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
-use crate::sys::exec::{self, Forked};
+use crate::sys::exec::{self, ForkedChild};
 use crate::sys::file::{self, Access};
 use crate::sys::poll::{self, Interest};
 use crate::sys::signals::{Received, Signals};
@@ -91,7 +91,7 @@ struct Daemon {
     environment: Environment,
     launcher: Launcher,
     /// A child that has not executed its program yet.
-    starting: Option<Forked>,
+    starting: Option<ForkedChild>,
     /// How live workers speak to us.
     channels: Vec<(Pid, Channel)>,
     service_manager: ServiceManager,
@@ -121,7 +121,7 @@ impl Daemon {
         let deadline = self.deadline();
         let woken = self.sleep(deadline);
         let received = if woken.by_signal {
-            self.signals.take()
+            self.signals.drain()
         } else {
             Received::default()
         };
@@ -135,7 +135,7 @@ impl Daemon {
             true => std::iter::from_fn(process::reap).collect(),
             false => Vec::new(),
         };
-        let is_dead = |forked: &Forked| dead.iter().any(|(pid, _)| *pid == forked.pid);
+        let is_dead = |forked: &ForkedChild| dead.iter().any(|(pid, _)| *pid == forked.pid);
         if let Some(forked) = self
             .starting
             .take_if(|forked| woken.by_report || is_dead(forked))
@@ -184,7 +184,7 @@ impl Daemon {
 
     fn sleep(&mut self, deadline: Option<Time>) -> Woken {
         let stderr = io::stderr();
-        let mut interests = vec![Interest::readable(self.signals.wake())];
+        let mut interests = vec![Interest::readable(self.signals.wake_fd())];
         if let Some(forked) = &self.starting {
             interests.push(Interest::readable(forked.report.as_fd()));
         }
@@ -206,8 +206,8 @@ impl Daemon {
             by_workers: Vec::new(),
         };
         match polled {
-            Ok(poll::Woken::Otherwise) => {}
-            Ok(poll::Woken::BySignal) => return interrupted,
+            Ok(poll::WokenBy::ReadyOrTimeout) => {}
+            Ok(poll::WokenBy::Signal) => return interrupted,
             Err(error) => {
                 if could_poll {
                     self.log.note(&format!("cannot poll: {}", reason(&error)));
@@ -253,8 +253,8 @@ impl Daemon {
     }
 
     /// A child has executed its program, or said why it could not.
-    fn started(&mut self, forked: Forked) {
-        match exec::outcome(forked.report) {
+    fn started(&mut self, forked: ForkedChild) {
+        match exec::read_report(forked.report) {
             None => self.dispatch(Event::Executed),
             // Its death, which follows, is the event.
             Some(failure) => self.log.note(&self.launcher.explain(&failure)),
@@ -340,9 +340,9 @@ impl Daemon {
     /// Lets another program go on in this process.
     fn replace(&mut self) {
         self.log.flush(self.now);
-        self.signals.hold();
+        self.signals.block();
         let reason = self.upgrader.execute(self.save());
-        self.signals.release();
+        self.signals.unblock();
         self.upgrade_failed(&reason);
     }
 

@@ -43,7 +43,7 @@ impl Daemon {
         };
         let starting = state.starting.as_ref();
         let starting = starting.map(|saved| {
-            Ok(Forked {
+            Ok(ForkedChild {
                 pid: saved.pid,
                 report: fd::adopt_fd(saved.report)?,
             })

@@ -114,7 +114,7 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
         Some(LogTarget::File(path)) => {
             owned::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
         }
-        Some(LogTarget::Command(_)) => exec::find_shell()
+        Some(LogTarget::Command(_)) => exec::check_shell()
             .map_err(|error| format!("--log-file=| needs a shell, /bin/sh: {}", reason(&error)))?,
         None => {}
     }

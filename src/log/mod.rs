@@ -6,7 +6,7 @@ use crate::cli::LogTarget;
 use crate::saved::{left, record};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
-use crate::sys::exec::{self, Handover, Program};
+use crate::sys::exec::{self, FdMapping, Program};
 use crate::sys::{self, fd, poll};
 use crate::worker::environment::Environment;
 use std::ffi::{CString, OsStr, OsString};
@@ -296,7 +296,7 @@ impl LogCommand {
             by_shell: false,
             dir: None,
             descriptors: descriptors
-                .map(|(fd, number)| Handover {
+                .map(|(fd, number)| FdMapping {
                     fd: fd.as_raw_fd(),
                     number,
                 })

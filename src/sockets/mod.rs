@@ -10,7 +10,7 @@ use crate::files::owned::{self, OwnedFile};
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
-use crate::sys::exec::Handover;
+use crate::sys::exec::FdMapping;
 use crate::sys::holders::{self, Holder};
 use crate::sys::poll::{self, Interest};
 use crate::sys::{self, address, fd, socket};
@@ -359,9 +359,9 @@ impl Listeners {
     }
 
     /// What a worker is handed.
-    pub fn handovers(&self) -> Vec<Handover> {
+    pub fn handovers(&self) -> Vec<FdMapping> {
         let each = self.listeners.iter();
-        each.map(|listener| Handover {
+        each.map(|listener| FdMapping {
             fd: listener.socket.as_raw_fd(),
             number: listener.number,
         })

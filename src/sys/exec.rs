@@ -22,7 +22,7 @@ pub struct Program {
     /// Whether a file that the kernel cannot execute is given to the shell, as execvp(3) does.
     pub by_shell: bool,
     pub dir: Option<CString>,
-    pub descriptors: Vec<Handover>,
+    pub descriptors: Vec<FdMapping>,
 }
 
 impl Program {
@@ -33,29 +33,29 @@ impl Program {
 
 /// A descriptor that the child keeps. No `number` is the `fd` of another one, so that no order is wrong.
 #[derive(Clone, Copy)]
-pub struct Handover {
+pub struct FdMapping {
     pub fd: RawFd,
     /// Its number in the child.
     pub number: RawFd,
 }
 
 /// A forked child that has not executed its program yet.
-pub struct Forked {
+pub struct ForkedChild {
     pub pid: libc::pid_t,
-    /// Readable once the child has executed its program, or failed to: `outcome` tells.
+    /// Readable once the child has executed its program, or failed to: `read_report` tells.
     pub report: OwnedFd,
 }
 
 /// StartReason a child could not become its program.
-pub struct Failure {
-    pub step: Step,
+pub struct ExecFailure {
+    pub step: ExecStep,
     pub error: io::Error,
 }
 
 #[derive(Clone, Copy)]
-pub enum Step {
+pub enum ExecStep {
     /// Putting the descriptor at its number.
-    Handover = 0,
+    PlaceDescriptor = 0,
     /// Entering the working directory.
     EnterDir = 1,
     /// Executing the program.
@@ -66,7 +66,7 @@ pub enum Step {
 pub fn spawn<'a>(
     program: &Program,
     environment: impl Iterator<Item = &'a CStr>,
-) -> io::Result<Forked> {
+) -> io::Result<ForkedChild> {
     let (report, writer) = fd::pipe()?;
     let writer = fd::move_off(writer, |number| {
         program
@@ -75,23 +75,22 @@ pub fn spawn<'a>(
             .any(|given| given.number == number)
     })?;
     // A script without #! is run with all of these, anything else without the first.
-    let mut arguments = array(once(SHELL.as_ptr()).chain(program.arguments()));
+    let mut arguments = null_terminated(once(SHELL.as_ptr()).chain(program.arguments()));
     // Digits, and the NUL behind them, are for the child to write.
     let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
     let with_digits = listen_pid.as_mut_ptr();
-    let variables =
-        array(environment.map(
-            |string| match program.listen_pid && string == c"LISTEN_PID=" {
-                true => with_digits.cast_const().cast(),
-                false => string.as_ptr(),
-            },
-        ));
+    let variables = null_terminated(environment.map(|string| {
+        match program.listen_pid && string == c"LISTEN_PID=" {
+            true => with_digits.cast_const().cast(),
+            false => string.as_ptr(),
+        }
+    }));
     // A vfork would be quicker, but deaf for as long as the file system that holds the program or the folder does not
     // answer: a server of NFS that is gone must not take the worker along that still serves.
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
     let pid = check(unsafe { libc::fork() })?;
     if pid > 0 {
-        return Ok(Forked { pid, report });
+        return Ok(ForkedChild { pid, report });
     }
     if program.listen_pid {
         write_number(
@@ -101,41 +100,45 @@ pub fn spawn<'a>(
     }
     let failure = become_program(program, &mut arguments, &variables);
     let _ = fd::write(writer.as_fd(), &failure);
-    process::leave(255)
+    process::exit_now(255)
 }
 
 /// Reads the report of a child: `None` if it has executed its program, or died without a word.
-pub fn outcome(report: OwnedFd) -> Option<Failure> {
-    let mut failure = [0; size_of::<RawFailure>()];
+pub fn read_report(report: OwnedFd) -> Option<ExecFailure> {
+    let mut failure = [0; size_of::<FailureReport>()];
     let count = fd::read(report.as_fd(), &mut failure).ok()?;
     let [step, errno @ ..] = failure;
-    let step = [Step::Handover, Step::EnterDir, Step::Execute]
-        .into_iter()
-        .find(|&known| known as u8 == step)?;
-    (count == failure.len()).then(|| Failure {
+    let step = [
+        ExecStep::PlaceDescriptor,
+        ExecStep::EnterDir,
+        ExecStep::Execute,
+    ]
+    .into_iter()
+    .find(|&known| known as u8 == step)?;
+    (count == failure.len()).then(|| ExecFailure {
         step,
         error: io::Error::from_raw_os_error(i32::from_ne_bytes(errno)),
     })
 }
 
 /// A step and its errno, as the child reports them.
-type RawFailure = [u8; 5];
+type FailureReport = [u8; 5];
 
 /// The child's way from fork to execve. It comes back only when that failed. The first argument is the shell.
 fn become_program(
     program: &Program,
     arguments: &mut [*const libc::c_char],
     environment: &[*const libc::c_char],
-) -> RawFailure {
+) -> FailureReport {
     for given in &program.descriptors {
-        if let Err(error) = hand_over(given) {
-            return failure(Step::Handover, &error);
+        if let Err(error) = place_descriptor(given) {
+            return failure_report(ExecStep::PlaceDescriptor, &error);
         }
     }
     if let Some(dir) = &program.dir {
         // SAFETY: dir is a C string.
         if let Err(error) = check(unsafe { libc::chdir(dir.as_ptr()) }) {
-            return failure(Step::EnterDir, &error);
+            return failure_report(ExecStep::EnterDir, &error);
         }
     }
     let mut denied = None;
@@ -155,10 +158,10 @@ fn become_program(
             }
             Some(_) | None => {}
         }
-        return failure(Step::Execute, &last);
+        return failure_report(ExecStep::Execute, &last);
     }
-    failure(
-        Step::Execute,
+    failure_report(
+        ExecStep::Execute,
         &denied.map_or(last, io::Error::from_raw_os_error),
     )
 }
@@ -178,7 +181,7 @@ fn write_number(number: libc::pid_t, digits: *mut u8) {
     }
 }
 
-fn hand_over(given: &Handover) -> io::Result<()> {
+fn place_descriptor(given: &FdMapping) -> io::Result<()> {
     if given.fd == given.number {
         // SAFETY: F_SETFD takes an integer and touches no memory.
         check(unsafe { libc::fcntl(given.fd, libc::F_SETFD, 0) })?;
@@ -199,13 +202,13 @@ fn execute(
     io::Error::last_os_error()
 }
 
-fn failure(step: Step, error: &io::Error) -> RawFailure {
+fn failure_report(step: ExecStep, error: &io::Error) -> FailureReport {
     let [a, b, c, d] = error.raw_os_error().unwrap_or(0).to_ne_bytes();
     [step as u8, a, b, c, d]
 }
 
 /// The array that execve wants: ended by a null pointer.
-fn array(strings: impl Iterator<Item = *const libc::c_char>) -> Vec<*const libc::c_char> {
+fn null_terminated(strings: impl Iterator<Item = *const libc::c_char>) -> Vec<*const libc::c_char> {
     let (least, most) = strings.size_hint();
     let mut array = Vec::with_capacity(most.unwrap_or(least) + 1);
     array.extend(strings);
@@ -219,8 +222,8 @@ pub fn replace<'a>(
     environment: impl Iterator<Item = &'a CStr>,
     kept: &[RawFd],
 ) -> io::Error {
-    let arguments = array(program.arguments());
-    let environment = array(environment.map(CStr::as_ptr));
+    let arguments = null_terminated(program.arguments());
+    let environment = null_terminated(environment.map(CStr::as_ptr));
     let set = |flags: libc::c_int| {
         for &number in kept {
             // SAFETY: F_SETFD takes an integer and touches no memory; it cannot fail for a number that is open.
@@ -237,7 +240,7 @@ pub fn replace<'a>(
 }
 
 /// Whether there is a shell; if not, the error says why.
-pub fn find_shell() -> io::Result<()> {
+pub fn check_shell() -> io::Result<()> {
     // SAFETY: SHELL is a C string.
     check(unsafe { libc::access(SHELL.as_ptr(), libc::X_OK) })?;
     Ok(())

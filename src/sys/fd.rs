@@ -46,7 +46,7 @@ fn make_pipe(ends: &mut [RawFd; 2]) -> io::Result<()> {
 }
 
 /// Something that has ended for who reads it.
-pub fn null() -> io::Result<OwnedFd> {
+pub fn open_null() -> io::Result<OwnedFd> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null");
     match null {
         Ok(null) => Ok(null.into()),

@@ -53,8 +53,8 @@ impl Interest {
 /// else was looked at: the next call tells of it.
 ///
 /// The wait is rounded up to a millisecond: waking before a deadline would mean to go round once more.
-pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Result<Woken> {
-    let milliseconds = match patience {
+pub fn wait(interests: &mut [Interest], timeout: Option<Duration>) -> io::Result<WokenBy> {
+    let milliseconds = match timeout {
         None => -1,
         Some(time) => {
             let rest = time.subsec_nanos().div_ceil(1_000_000);
@@ -67,16 +67,16 @@ pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Resul
     let polled =
         check(unsafe { libc::poll(entries, interests.len() as libc::nfds_t, milliseconds) });
     match polled {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Woken::BySignal),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WokenBy::Signal),
         Err(error) => Err(error),
-        Ok(_) => Ok(Woken::Otherwise),
+        Ok(_) => Ok(WokenBy::ReadyOrTimeout),
     }
 }
 
 /// What ended the sleep.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
-    BySignal,
+pub enum WokenBy {
+    Signal,
     /// Something that was waited for, or the time.
-    Otherwise,
+    ReadyOrTimeout,
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A pipe from which `text` can be read, however long it is: a child writes it, and ends.
-pub fn feed(text: &[u8]) -> io::Result<OwnedFd> {
+pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     let (reader, writer) = fd::pipe()?;
     // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
     if check(unsafe { libc::fork() })? != 0 {
@@ -26,10 +26,10 @@ pub fn feed(text: &[u8]) -> io::Result<OwnedFd> {
     while !rest.is_empty() {
         match fd::write(writer.as_fd(), rest) {
             Ok(count) => rest = &rest[count..],
-            Err(_) => leave(1),
+            Err(_) => exit_now(1),
         }
     }
-    leave(0)
+    exit_now(0)
 }
 
 /// Reaps a child that has died, if there is one: its pid and wait status.
@@ -55,7 +55,7 @@ pub fn id() -> libc::pid_t {
 }
 
 /// Ends this process at once: no destructor runs, so no file is removed that another process still needs.
-pub fn leave(status: libc::c_int) -> ! {
+pub fn exit_now(status: libc::c_int) -> ! {
     // SAFETY: _exit touches no memory and does not return.
     unsafe { libc::_exit(status) }
 }
@@ -100,17 +100,17 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
 }
 
 /// Which of the two processes after a fork this is.
-pub enum Side {
+pub enum ForkResult {
     Parent,
     Child,
 }
 
 /// Splits this process in two, of which both go on.
-pub fn fork() -> io::Result<Side> {
+pub fn fork() -> io::Result<ForkResult> {
     // SAFETY: this process has one thread, so the child is whole.
     match check(unsafe { libc::fork() })? {
-        0 => Ok(Side::Child),
-        _ => Ok(Side::Parent),
+        0 => Ok(ForkResult::Child),
+        _ => Ok(ForkResult::Parent),
     }
 }
 

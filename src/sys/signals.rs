@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 
 /// The signals that came and were not taken yet, a bit for each of the first 32.
 static PENDING: AtomicU32 = AtomicU32::new(0);
-static WAKE: AtomicI32 = AtomicI32::new(-1);
+static WAKE_WRITER: AtomicI32 = AtomicI32::new(-1);
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
 /// They stop or continue a process, or are ignored by default: they keep their meaning.
@@ -61,7 +61,7 @@ impl Signals {
         fd::set_nonblocking(writer.as_fd())?;
         fd::set_nonblocking(wake.as_fd())?;
         // The handler uses it for as long as the process lives.
-        WAKE.store(writer.into_raw_fd(), SeqCst);
+        WAKE_WRITER.store(writer.into_raw_fd(), SeqCst);
         OWNER.store(super::process::id(), SeqCst);
         for signal in 1..=HIGHEST {
             let fault = if FAULTS.contains(&signal) {
@@ -71,25 +71,29 @@ impl Signals {
             };
             if signal == libc::SIGPIPE {
                 // Under Perl's start_server the worker inherits this, and one written in C may rely on it.
-                set(signal, libc::SIG_IGN, 0);
+                set_action(signal, libc::SIG_IGN, 0);
             } else if LEFT_ALONE.contains(&signal) {
-                set(signal, libc::SIG_DFL, 0);
+                set_action(signal, libc::SIG_DFL, 0);
             } else {
-                set(signal, note as *const () as libc::sighandler_t, fault);
+                set_action(
+                    signal,
+                    signal_handler as *const () as libc::sighandler_t,
+                    fault,
+                );
             }
         }
         let signals = Signals { wake };
-        signals.release();
+        signals.unblock();
         Ok(signals)
     }
 
     /// Holds every signal back, those that came and were not taken too, even if this process becomes another program.
-    pub fn hold(&self) {
+    pub fn block(&self) {
         // SAFETY: all zeroes is a valid sigset_t for sigfillset to fill.
         let mut all: libc::sigset_t = unsafe { zeroed() };
         // SAFETY: all is a sigset_t that outlives the call.
         unsafe { libc::sigfillset(&mut all) };
-        mask(&all);
+        set_mask(&all);
         let received = Received(PENDING.swap(0, SeqCst));
         for signal in (1..32).filter(|&signal| received.has(signal)) {
             // It is one that this system has, since it came before.
@@ -98,29 +102,29 @@ impl Signals {
     }
 
     /// Lets every signal come, those that were held back at once.
-    pub fn release(&self) {
+    pub fn unblock(&self) {
         // SAFETY: all zeroes is a valid sigset_t for sigemptyset to fill.
         let mut none: libc::sigset_t = unsafe { zeroed() };
         // SAFETY: none is a sigset_t that outlives the call.
         unsafe { libc::sigemptyset(&mut none) };
-        mask(&none);
+        set_mask(&none);
     }
 
     /// Readable when a signal has come.
-    pub fn wake(&self) -> BorrowedFd<'_> {
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
     /// Empties the pipe, then takes the signals: one that comes between the two makes the pipe readable again.
-    pub fn take(&self) -> Received {
+    pub fn drain(&self) -> Received {
         let mut bytes = [0; 64];
         while fd::read(self.wake.as_fd(), &mut bytes).is_ok_and(|count| count == bytes.len()) {}
         let received = Received(PENDING.swap(0, SeqCst));
         for signal in FAULTS {
             if received.has(signal) {
-                set(
+                set_action(
                     signal,
-                    note as *const () as libc::sighandler_t,
+                    signal_handler as *const () as libc::sighandler_t,
                     libc::SA_RESETHAND,
                 );
             }
@@ -136,13 +140,13 @@ impl Received {
     }
 }
 
-fn mask(signals: &libc::sigset_t) {
+fn set_mask(signals: &libc::sigset_t) {
     // SAFETY: signals is initialised; the old mask is not asked for. It fails only for a wrong first argument.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, signals, null_mut()) };
 }
 
 /// Numbers that this system does not have, or keeps for its own threads, are passed over.
-fn set(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+fn set_action(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
     // SAFETY: all zeroes is a valid sigaction, with an empty mask.
     let mut action: libc::sigaction = unsafe { zeroed() };
     action.sa_sigaction = handler;
@@ -158,7 +162,7 @@ fn set(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
     unsafe { libc::sigaction(signal, &action, null_mut()) };
 }
 
-extern "C" fn note(signal: libc::c_int) {
+extern "C" fn signal_handler(signal: libc::c_int) {
     // SAFETY: getpid is async-signal-safe, touches no memory and cannot fail.
     if unsafe { libc::getpid() } != OWNER.load(SeqCst) {
         // SAFETY: signal is async-signal-safe, and SIG_DFL runs no code of ours.
@@ -176,7 +180,7 @@ extern "C" fn note(signal: libc::c_int) {
     // SAFETY: errno is valid for reading.
     let saved = unsafe { *errno };
     // SAFETY: the byte is static, and write is async-signal-safe. When the pipe is full, poll wakes anyway.
-    unsafe { libc::write(WAKE.load(SeqCst), b"!".as_ptr().cast(), 1) };
+    unsafe { libc::write(WAKE_WRITER.load(SeqCst), b"!".as_ptr().cast(), 1) };
     // SAFETY: errno is valid for writing; what this handler interrupted finds its own value again.
     unsafe { *errno = saved };
 }

@@ -52,7 +52,7 @@ pub unsafe fn prepare(
     for number in 0..3 {
         // SAFETY: F_GETFD touches no memory; a number that is not open is an error.
         if check(unsafe { libc::fcntl(number, libc::F_GETFD) }).is_err() {
-            fill(number)?;
+            open_standard_stream(number)?;
         }
     }
     // Who writes to a pipe without a reader is told by an error.
@@ -91,8 +91,8 @@ unsafe fn strings(array: *const *const libc::c_char, count: usize) -> Vec<&'stat
 
 /// Opens something at the lowest free number, so that no socket or file of ours gets it and is taken for a
 /// standard stream by the worker.
-fn fill(number: libc::c_int) -> io::Result<()> {
-    let opened = fd::null()?.into_raw_fd();
+fn open_standard_stream(number: libc::c_int) -> io::Result<()> {
+    let opened = fd::open_null()?.into_raw_fd();
     debug_assert_eq!(opened, number);
     // The worker is to have it too.
     // SAFETY: F_SETFD takes an integer and touches no memory.

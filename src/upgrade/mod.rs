@@ -18,7 +18,7 @@ use crate::saved::{record, restore, save, Record};
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::supervisor::{self, policy::Time};
 use crate::supervisor::{SavedWorker, Supervisor};
-use crate::sys::exec::{self, Forked, Handover, Program};
+use crate::sys::exec::{self, FdMapping, ForkedChild, Program};
 use crate::sys::start::Invocation;
 use crate::sys::{fd, process, reason};
 use crate::worker::{environment, launch, readiness};
@@ -76,7 +76,7 @@ pub struct Upgrader {
 }
 
 struct Trial {
-    child: Forked,
+    child: ForkedChild,
     answer: OwnedFd,
     until: Time,
     killed: bool,
@@ -97,7 +97,7 @@ impl Upgrader {
         self.kill();
         self.trial = None;
         let began = (|| {
-            let input = process::feed(state.render().as_bytes())?;
+            let input = process::pipe_containing(state.render().as_bytes())?;
             let (answer, output) = fd::pipe()?;
             fd::set_nonblocking(answer.as_fd())?;
             let mut program = self.program();
@@ -107,7 +107,7 @@ impl Upgrader {
             program.descriptors = [&input, &output]
                 .into_iter()
                 .zip(0..)
-                .map(|(fd, number)| Handover {
+                .map(|(fd, number)| FdMapping {
                     fd: fd.as_raw_fd(),
                     number,
                 })
@@ -150,7 +150,7 @@ impl Upgrader {
     /// another process.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus) -> Option<Result<String, String>> {
         let trial = self.trial.take_if(|trial| trial.child.pid == pid)?;
-        if let Some(failure) = exec::outcome(trial.child.report) {
+        if let Some(failure) = exec::read_report(trial.child.report) {
             return Some(Err(reason(&failure.error)));
         }
         let mut answer = [0; 64];
@@ -170,7 +170,7 @@ impl Upgrader {
 
     /// Becomes the executable that is now at our own path. Comes back only when that failed, with the reason.
     pub fn execute(&self, mut state: State) -> String {
-        let state_pipe = match process::feed(state.render().as_bytes()) {
+        let state_pipe = match process::pipe_containing(state.render().as_bytes()) {
             Ok(pipe) => pipe,
             Err(error) => return reason(&error),
         };

@@ -2,7 +2,7 @@
 
 use crate::sockets::Listeners;
 use crate::supervisor::worker::Generation;
-use crate::sys::exec::{self, Failure, Forked, Program, Step};
+use crate::sys::exec::{self, ExecFailure, ExecStep, ForkedChild, Program};
 use crate::sys::reason;
 use crate::worker::environment::{self, Environment};
 use crate::worker::readiness::{Channel, Channels};
@@ -21,7 +21,7 @@ pub struct Launcher {
 
 /// A worker that was forked, and how it will say that it is ready.
 pub struct Started {
-    pub forked: Forked,
+    pub forked: ForkedChild,
     pub channel: Option<Channel>,
 }
 
@@ -87,15 +87,17 @@ impl Launcher {
     }
 
     /// Says why a child could not become the worker.
-    pub fn explain(&self, failure: &Failure) -> String {
+    pub fn explain(&self, failure: &ExecFailure) -> String {
         let reason = reason(&failure.error);
         match failure.step {
-            Step::Handover => format!("cannot hand over a socket: {reason}"),
-            Step::EnterDir => {
+            ExecStep::PlaceDescriptor => format!("cannot hand over a socket: {reason}"),
+            ExecStep::EnterDir => {
                 let dir = self.program.dir.as_deref().unwrap_or_default();
                 format!("cannot enter --dir={}: {reason}", dir.to_string_lossy())
             }
-            Step::Execute => format!("cannot execute {}: {reason}", self.name.to_string_lossy()),
+            ExecStep::Execute => {
+                format!("cannot execute {}: {reason}", self.name.to_string_lossy())
+            }
         }
     }
 }

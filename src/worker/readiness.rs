@@ -7,7 +7,7 @@
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
-use crate::sys::exec::Handover;
+use crate::sys::exec::FdMapping;
 use crate::sys::{datagram, fd, file};
 use crate::worker::environment;
 use std::collections::hash_map::RandomState;
@@ -56,7 +56,7 @@ record! {
 /// What a worker is given to speak by.
 pub struct Offer {
     pub variable: CString,
-    pub handover: Option<Handover>,
+    pub handover: Option<FdMapping>,
     /// The worker's end of the pipe, to be closed once it has it.
     _end: Option<OwnedFd>,
 }
@@ -138,7 +138,7 @@ fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(Channel, Offer)
     fd::set_nonblocking(reader.as_fd())?;
     let offer = Offer {
         variable: environment::string(DESCRIPTOR, number.to_string()),
-        handover: Some(Handover {
+        handover: Some(FdMapping {
             fd: writer.as_raw_fd(),
             number,
         }),
