@@ -1,6 +1,5 @@
 //! `--upgrade`.
 
-use super::status::date;
 use super::*;
 
 /// Has the start_server of `pid_file` replace itself by the executable that is now at its path, and waits for the
@@ -45,6 +44,6 @@ pub(super) fn upgraded(upgrade: &Upgrade) -> String {
     format!(
         "start_server {} since {}, by an upgrade",
         upgrade.version,
-        date(upgrade.time)
+        clock::format_utc(upgrade.time)
     )
 }
