@@ -104,7 +104,7 @@ fn check(options: &Options, environment: &Environment) -> Result<(), String> {
         return Err(warning);
     }
     if let Some(dir) = &options.dir {
-        may_enter(dir).map_err(|error| refuse("dir", dir, &error))?;
+        file::check_enterable(dir).map_err(|error| refuse("dir", dir, &error))?;
     }
     if let Some(path) = &options.pid_file {
         pid_file::refuse_if_held(path)?;
@@ -130,13 +130,6 @@ fn left_over_workers(options: &Options) -> Vec<Pid> {
     let workers = options.status_file.as_deref().map(status_file::read);
     let seen = workers.and_then(Result::ok).unwrap_or_default();
     seen.workers.into_iter().map(|(_, pid)| pid).collect()
-}
-
-fn may_enter(dir: &Path) -> io::Result<()> {
-    if !fs::metadata(dir)?.is_dir() {
-        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
-    }
-    file::may(dir, Access::Enter)
 }
 
 fn refuse(option: &str, path: &Path, error: &io::Error) -> String {
