@@ -1,11 +1,12 @@
-//! Processes: reaping, signalling, how old one is, going into the background.
+//! Processes: forking, reaping, signalling, and their ages. [`super::exec`] executes programs.
 //!
 //! What differs:
-//! - To signal a zombie is no error by POSIX, and is none on Linux, FreeBSD and macOS; elsewhere it may be ESRCH
-//!   [kill(2)]. A caller that knows of the child hears of its death next.
-//! - Who ignores SIGCHLD has no zombies, and waitpid says ECHILD [sigaction(2)]: inherited, that would hide every
-//!   death. [`super::signals`] catches it whatever the caller had.
-//! - How long a process lives is in /proc on Linux; ps(1) tells it elsewhere.
+//! - POSIX does not count it as an error to signal a zombie. Linux, FreeBSD and macOS agree; on other systems it may
+//!   fail with ESRCH [kill(2)]. A caller that has such a child learns of its death soon after.
+//! - A process that ignores SIGCHLD gets no zombies, and waitpid fails with ECHILD [sigaction(2)]. If the program
+//!   inherited that, it would never learn of a death. [`super::signals`] therefore catches SIGCHLD whatever the caller
+//!   has set.
+//! - Linux has the age of a process in /proc. On the other systems ps(1) prints it.
 
 use super::{check, fd, retry};
 #[cfg(target_os = "linux")]
@@ -13,14 +14,39 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// A pipe from which `text` can be read, however long it is: a child writes it, and ends.
+/// The process in which a fork has returned.
+pub enum ForkResult {
+    Parent,
+    Child,
+}
+
+/// Forks this process. Both processes go on.
+pub fn fork() -> io::Result<ForkResult> {
+    // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok(if pid == 0 {
+        ForkResult::Child
+    } else {
+        ForkResult::Parent
+    })
+}
+
+/// Makes this process the leader of a new session without a terminal.
+pub fn new_session() -> io::Result<()> {
+    // SAFETY: setsid touches no memory.
+    check(unsafe { libc::setsid() })?;
+    Ok(())
+}
+
+/// Makes a pipe from which `text` can be read. A child writes the text and ends, so the text may be longer than a pipe
+/// can hold.
 pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     let (reader, writer) = fd::pipe()?;
-    // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
-    if check(unsafe { libc::fork() })? != 0 {
+    if let ForkResult::Parent = fork()? {
         return Ok(reader);
     }
-    // SAFETY: close touches no memory, and this copy is not used again: only the reader's end shall be the reader's.
+    // With a reading end of its own the child would wait for ever after the reader has died.
+    // SAFETY: close touches no memory, and the child neither uses nor drops its copy of reader: it ends in exit_now.
     unsafe { libc::close(reader.as_raw_fd()) };
     let mut rest = text;
     while !rest.is_empty() {
@@ -32,12 +58,12 @@ pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     exit_now(0)
 }
 
-/// Reaps a child that has died, if there is one: its pid and wait status.
+/// Reaps one child that has died, and returns its pid and wait status.
 pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     // SAFETY: status is an int that outlives the call.
     let pid = retry(|| check(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }));
-    // ECHILD, the only error, says that there are no children at all.
+    // The only possible error is ECHILD: this process has no children.
     pid.ok().filter(|&pid| pid > 0).map(|pid| (pid, status))
 }
 
@@ -48,26 +74,25 @@ pub fn signal(pid: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// The number of this process.
+/// The pid of this process.
 pub fn id() -> libc::pid_t {
     // SAFETY: getpid touches no memory and cannot fail.
     unsafe { libc::getpid() }
 }
 
-/// Ends this process at once: no destructor runs, so no file is removed that another process still needs.
+/// Ends this process at once. No destructor runs, so no file is removed that another process still needs.
 pub fn exit_now(status: libc::c_int) -> ! {
     // SAFETY: _exit touches no memory and does not return.
     unsafe { libc::_exit(status) }
 }
 
-/// How long ago a process began, as `[[days-]hours:]minutes:seconds`, the format of ps(1).
-///
-/// proc(5): the 22nd field of `stat`, in clock ticks since the boot. The second, in parentheses, may have
-/// anything in it.
+/// The time since a process began, as `[[days-]hours:]minutes:seconds`, which is the format of ps(1).
 #[cfg(target_os = "linux")]
 pub fn age(pid: libc::pid_t) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let began: u64 = stat
+    // proc(5): the start is the 22nd field, in clock ticks since the boot. The second field is the program's name in
+    // parentheses, which may itself have blanks and parentheses in it.
+    let start: u64 = stat
         .rsplit_once(')')?
         .1
         .split_whitespace()
@@ -77,8 +102,8 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
     // SAFETY: sysconf touches no memory.
-    let ticks = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
-    let age = uptime.saturating_sub(began.checked_div(ticks)?);
+    let ticks_per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let age = uptime.saturating_sub(start.checked_div(ticks_per_second)?);
     let clock = format!("{:02}:{:02}", age / 60 % 60, age % 60);
     Some(match (age / 86_400, age / 3_600 % 24) {
         (0, 0) => clock,
@@ -87,7 +112,7 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
     })
 }
 
-/// How long ago a process began, as ps(1) tells, which every other system has.
+/// The time since a process began, as `[[days-]hours:]minutes:seconds`, which is the format of ps(1).
 #[cfg(not(target_os = "linux"))]
 pub fn age(pid: libc::pid_t) -> Option<String> {
     let mut ps = std::process::Command::new("ps");
@@ -97,26 +122,4 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
         .ok()?;
     let age = String::from_utf8(output.stdout).ok()?.trim().to_string();
     (!age.is_empty()).then_some(age)
-}
-
-/// Which of the two processes after a fork this is.
-pub enum ForkResult {
-    Parent,
-    Child,
-}
-
-/// Splits this process in two, of which both go on.
-pub fn fork() -> io::Result<ForkResult> {
-    // SAFETY: this process has one thread, so the child is whole.
-    match check(unsafe { libc::fork() })? {
-        0 => Ok(ForkResult::Child),
-        _ => Ok(ForkResult::Parent),
-    }
-}
-
-/// Makes this process the leader of a new session without a terminal.
-pub fn new_session() -> io::Result<()> {
-    // SAFETY: setsid touches no memory.
-    check(unsafe { libc::setsid() })?;
-    Ok(())
 }
