@@ -32,6 +32,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::atomic::{AtomicBool, Ordering};
+use sys::inherit::{self, SocketKind};
 
 #[cfg(test)]
 mod fuzz;
@@ -93,7 +94,7 @@ pub fn listeners() -> Result<Listeners, Error> {
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Err(Error::Taken);
     }
-    let take = |(name, number): (OsString, RawFd)| match sys::inherit::adopt_fd(number) {
+    let take = |(name, number): (OsString, RawFd)| match inherit::adopt_fd(number) {
         Ok(socket) => Ok(Listener { name, socket }),
         Err(error) => Err(Error::Unusable(name, error)),
     };
@@ -132,7 +133,7 @@ pub fn ready() -> Result<bool, Error> {
     if let Some(value) = descriptor {
         let number = value.to_str().and_then(|text| text.parse().ok());
         let number: RawFd = number.ok_or(Error::Malformed(READY_FD, value))?;
-        let pipe = sys::inherit::adopt_fd(number).map_err(Error::NotTold)?;
+        let pipe = inherit::adopt_fd(number).map_err(Error::NotTold)?;
         File::from(pipe).write_all(b"\n").map_err(Error::NotTold)?;
     }
     if let Some(address) = socket {
@@ -192,7 +193,7 @@ impl Listener {
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
     pub fn into_tcp(self) -> Result<TcpListener, Error> {
-        self.into_kind(sys::inherit::is_tcp, "not a TCP listener")
+        self.into_kind(SocketKind::Tcp, "not a TCP listener")
     }
 
     /// Makes it a UDP socket.
@@ -200,7 +201,7 @@ impl Listener {
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
     pub fn into_udp(self) -> Result<UdpSocket, Error> {
-        self.into_kind(sys::inherit::is_udp, "not a UDP socket")
+        self.into_kind(SocketKind::Udp, "not a UDP socket")
     }
 
     /// Makes it a Unix stream listener.
@@ -208,20 +209,16 @@ impl Listener {
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
     pub fn into_unix(self) -> Result<UnixListener, Error> {
-        self.into_kind(sys::inherit::is_unix, "not a Unix listener")
+        self.into_kind(SocketKind::UnixStream, "not a Unix listener")
     }
 
-    fn into_kind<T: From<OwnedFd>>(
-        self,
-        is_kind: impl Fn(BorrowedFd) -> io::Result<bool>,
-        otherwise: &str,
-    ) -> Result<T, Error> {
-        match is_kind(self.socket.as_fd()) {
-            Ok(true) => Ok(self.socket.into()),
-            Ok(false) => Err(Error::Unusable(
-                self.name,
-                io::Error::new(io::ErrorKind::InvalidInput, otherwise),
-            )),
+    fn into_kind<T: From<OwnedFd>>(self, wanted: SocketKind, otherwise: &str) -> Result<T, Error> {
+        match inherit::socket_kind(self.socket.as_fd()) {
+            Ok(kind) if kind == wanted => Ok(self.socket.into()),
+            Ok(_) => {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, otherwise);
+                Err(Error::Unusable(self.name, error))
+            }
             Err(error) => Err(Error::Unusable(self.name, error)),
         }
     }

@@ -35,7 +35,7 @@ use crate::sys::exec::{self, ForkedChild};
 use crate::sys::poll::{self, Interest};
 use crate::sys::signals::{Received, Signals};
 use crate::sys::start::Invocation;
-use crate::sys::{clock, fd, file, process, reason};
+use crate::sys::{clock, file, inherit, process, reason};
 use crate::upgrade::{self, Origin, Starting, State, Upgrader};
 use crate::worker::environment::{self, Environment};
 use crate::worker::launch::{Launcher, Started};

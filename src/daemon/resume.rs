@@ -45,7 +45,7 @@ impl Daemon {
         let starting = starting.map(|saved| {
             Ok(ForkedChild {
                 pid: saved.pid,
-                report: fd::adopt_fd(saved.report)?,
+                report: inherit::adopt_fd(saved.report)?,
             })
         });
         let restored = state.channels.iter();

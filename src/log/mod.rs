@@ -7,7 +7,7 @@ use crate::saved::{left, record};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::sys::exec::{self, FdMapping, Program};
-use crate::sys::{self, fd, poll};
+use crate::sys::{self, fd, inherit, poll};
 use crate::worker::environment::Environment;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -334,9 +334,9 @@ impl LogCommand {
         now: Time,
     ) -> io::Result<LogCommand> {
         let ends = [
-            fd::adopt_fd(saved.reader)?,
-            fd::adopt_fd(saved.output)?,
-            fd::adopt_fd(saved.error)?,
+            inherit::adopt_fd(saved.reader)?,
+            inherit::adopt_fd(saved.output)?,
+            inherit::adopt_fd(saved.error)?,
         ];
         let mut command = LogCommand::of(line, ends)?;
         command.environment = whole(environment);

@@ -2,12 +2,9 @@
 //! the same protocol spoken to workers that know it.
 
 use crate::cli::endpoint::{Endpoint, Host, Transport};
-use crate::sys::process;
-use crate::sys::{
-    address::{self, Address},
-    socket,
-};
-use crate::sys::{fd, reason};
+use crate::sys::address::{self, Address};
+use crate::sys::inherit::{self, SocketKind};
+use crate::sys::{process, reason, socket};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -60,12 +57,12 @@ fn take_one(number: RawFd) -> Result<InheritedSocket, String> {
             reason(&error)
         )
     };
-    let socket = fd::adopt_fd(number).map_err(refuse)?;
-    let address = address::address(socket.as_fd()).map_err(refuse)?;
-    let transport = match socket::kind(socket.as_fd()) {
-        Some(libc::SOCK_STREAM) => Some(Transport::Tcp),
-        Some(libc::SOCK_DGRAM) => Some(Transport::Udp),
-        Some(_) | None => None,
+    let socket = inherit::adopt_fd(number).map_err(refuse)?;
+    let address = address::of_socket(socket.as_fd()).map_err(refuse)?;
+    let transport = match inherit::socket_kind(socket.as_fd()).map_err(refuse)? {
+        SocketKind::Tcp | SocketKind::UnixStream => Some(Transport::Tcp),
+        SocketKind::Udp => Some(Transport::Udp),
+        SocketKind::Other => None,
     };
     Ok(InheritedSocket {
         socket,

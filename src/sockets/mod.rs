@@ -13,7 +13,7 @@ use crate::supervisor::worker::Pid;
 use crate::sys::exec::FdMapping;
 use crate::sys::holders::{self, Holder};
 use crate::sys::poll::{self, Interest};
-use crate::sys::{self, address, fd, socket};
+use crate::sys::{self, address, fd, inherit, socket};
 use crate::worker::environment::string;
 use activation::InheritedSocket;
 use std::collections::BTreeSet;
@@ -316,7 +316,7 @@ impl Listeners {
         let listeners = saved.iter().map(|saved| {
             Ok(Listener {
                 name: saved.name.clone(),
-                socket: fd::adopt_fd(saved.fd)?,
+                socket: inherit::adopt_fd(saved.fd)?,
                 number: saved.number,
                 backlog: saved.backlog,
             })

@@ -1,42 +1,37 @@
-//! Unix datagram sockets: the one that a worker says it is ready to, and the way to a service manager's.
+//! Unix datagram sockets: receiving what workers send, and sending to a service manager.
 //!
 //! What differs:
-//! - A full receiver of datagrams is EAGAIN on Linux, ENOBUFS on the BSDs and macOS [send(2)].
-//! - Descriptors that come with a datagram are closed by every kernel if recv(2), which has no room for them, reads it.
+//! - A send to a receiver whose queue is full fails with EAGAIN on Linux, and with ENOBUFS on the BSDs and macOS
+//!   [send(2)].
+//! - A datagram may carry descriptors. Linux, FreeBSD, OpenBSD and illumos close them if recv(2) reads it, which has no
+//!   room for them. macOS opens them in this process even so, and NetBSD keeps them until another Unix socket is
+//!   closed.
 //! - Only Linux has abstract names [unix(7)].
 
 use super::address::unix_address;
-use super::{fd, socket};
+use super::{check_count, fd, retry, socket};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// A Unix datagram socket at `path` that everybody may write to, for [`receive`].
+/// Makes a Unix datagram socket at `path`, to which every user may send. [`receive`] reads from it and does not wait.
 pub fn bind_datagrams(path: &OsStr) -> io::Result<OwnedFd> {
     let socket = socket::bind_file(libc::SOCK_DGRAM, path, 0o777)?;
     fd::set_nonblocking(socket.as_fd())?;
     Ok(socket)
 }
 
-/// Receives a datagram, of which what is too long for the buffer is lost. A descriptor that comes with it is
-/// closed by the kernel, as recv(2) has no room for it.
+/// Receives one datagram, and drops the part of it that does not fit into the buffer.
 pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    super::retry(|| {
+    retry(|| {
+        let to = buffer.as_mut_ptr().cast();
         // SAFETY: buffer is writable for its length and outlives the call.
-        let count = unsafe {
-            libc::recv(
-                socket.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                0,
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+        check_count(unsafe { libc::recv(socket.as_raw_fd(), to, buffer.len(), 0) })
     })
 }
 
-/// A way to send datagrams to a Unix socket.
+/// Sends datagrams to one Unix socket.
 pub struct Datagrams {
     socket: OwnedFd,
     address: libc::sockaddr_un,
@@ -44,11 +39,11 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    /// `path` is a file, or on Linux with a `@` before it an abstract name. It need not be there yet.
+    /// `path` is a file, or on Linux an abstract name with a `@` before it. The receiver need not exist yet.
     pub fn to(path: &OsStr) -> io::Result<Datagrams> {
         let (mut address, mut length) = unix_address(path)?;
         if cfg!(target_os = "linux") && path.as_bytes().starts_with(b"@") {
-            // unix(7): such a name begins with a NUL and does not end with one.
+            // unix(7): an abstract name begins with a NUL and does not end with one.
             address.sun_path[0] = 0;
             length -= 1;
         }
@@ -60,10 +55,11 @@ impl Datagrams {
         })
     }
 
-    /// Never waits: a receiver that is behind is an error of kind `WouldBlock`, or ENOBUFS on the BSDs.
+    /// Sends one datagram and does not wait. If the queue of the receiver is full, the error is of kind `WouldBlock`,
+    /// or ENOBUFS on the BSDs and macOS.
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
         // SAFETY: datagram and address are readable for their lengths and outlive the call.
-        let count = unsafe {
+        check_count(unsafe {
             libc::sendto(
                 self.socket.as_raw_fd(),
                 datagram.as_ptr().cast(),
@@ -72,8 +68,7 @@ impl Datagrams {
                 (&raw const self.address).cast(),
                 self.length as libc::socklen_t,
             )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        })?;
         Ok(())
     }
 }

@@ -1,26 +1,28 @@
-//! Executing a program: in a child, and in place of this one.
+//! Executing a program, in a child or in place of this process.
 
-use super::{check, fd, process, retry};
+use super::{check, fd, file, inherit, process, retry};
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::iter::once;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::ptr::null;
 
-/// What runs a line of shell, or a script that does not name its interpreter: in the same place on every system.
+/// Runs shell commands, and scripts that do not name an interpreter. Every system has it at this path.
 pub const SHELL: &CStr = c"/bin/sh";
 
-/// What a child is given beside its environment, prepared before the fork: between fork and execve nothing may be
-/// allocated.
+/// A program to execute, without its environment. It is prepared before the fork, because the child must not allocate
+/// memory before execve.
 pub struct Program {
-    /// Where the program may be, in the order of trying; not empty.
+    /// The paths at which to look for the program, in this order.
     pub candidates: Vec<CString>,
-    /// With the program's own name as its first.
+    /// The arguments, beginning with the program's own name.
     pub arguments: Vec<CString>,
-    /// Whether a variable `LISTEN_PID=` without a value is given the number of the child.
+    /// Whether an empty variable `LISTEN_PID=` is set to the pid of the child.
     pub listen_pid: bool,
-    /// Whether a file that the kernel cannot execute is given to the shell, as execvp(3) does.
+    /// Whether the shell runs a file that the kernel cannot execute, as execvp(3) does.
     pub by_shell: bool,
+    /// The working directory of the child, if it is another one.
     pub dir: Option<CString>,
     pub descriptors: Vec<FdMapping>,
 }
@@ -31,38 +33,37 @@ impl Program {
     }
 }
 
-/// A descriptor that the child keeps. No `number` is the `fd` of another one, so that no order is wrong.
+/// A descriptor that the child inherits. The `number` of one mapping must not be the `fd` of another one, since the
+/// child places the descriptors one after another.
 #[derive(Clone, Copy)]
 pub struct FdMapping {
     pub fd: RawFd,
-    /// Its number in the child.
+    /// The descriptor's number in the child.
     pub number: RawFd,
 }
 
 /// A forked child that has not executed its program yet.
 pub struct ForkedChild {
     pub pid: libc::pid_t,
-    /// Readable once the child has executed its program, or failed to: `read_report` tells.
+    /// Becomes readable when the child has executed its program or has failed to. [`read_report`] tells which.
     pub report: OwnedFd,
 }
 
-/// StartReason a child could not become its program.
+/// The reason why a child could not execute its program.
 pub struct ExecFailure {
     pub step: ExecStep,
     pub error: io::Error,
 }
 
+/// The steps of a child between fork and execve.
 #[derive(Clone, Copy)]
 pub enum ExecStep {
-    /// Putting the descriptor at its number.
     PlaceDescriptor = 0,
-    /// Entering the working directory.
     EnterDir = 1,
-    /// Executing the program.
     Execute = 2,
 }
 
-/// Forks a child that becomes `program`, or ends with status 255. `environment` is `NAME=value` each.
+/// Forks a child that executes `program`, or ends with status 255. `environment` has strings like `NAME=value`.
 pub fn spawn<'a>(
     program: &Program,
     environment: impl Iterator<Item = &'a CStr>,
@@ -72,38 +73,36 @@ pub fn spawn<'a>(
         program
             .descriptors
             .iter()
-            .any(|given| given.number == number)
+            .any(|mapping| mapping.number == number)
     })?;
-    // A script without #! is run with all of these, anything else without the first.
+    // The shell gets all of these arguments, the program itself all but the first.
     let mut arguments = null_terminated(once(SHELL.as_ptr()).chain(program.arguments()));
-    // Digits, and the NUL behind them, are for the child to write.
-    let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
-    let with_digits = listen_pid.as_mut_ptr();
+    // The child writes its pid, of ten digits at most, over the zeroes. The last one ends the string.
+    let listen_pid = b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0".map(Cell::new);
     let variables = null_terminated(environment.map(|string| {
-        match program.listen_pid && string == c"LISTEN_PID=" {
-            true => with_digits.cast_const().cast(),
-            false => string.as_ptr(),
+        if program.listen_pid && string == c"LISTEN_PID=" {
+            listen_pid.as_ptr().cast()
+        } else {
+            string.as_ptr()
         }
     }));
-    // A vfork would be quicker, but deaf for as long as the file system that holds the program or the folder does not
-    // answer: a server of NFS that is gone must not take the worker along that still serves.
-    // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
+    // A vfork would be faster, but it stops this process until the child has executed its program. On an NFS server
+    // that does not answer this can take for ever, and start_server must go on serving its old worker.
+    // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
+    // The child only makes async-signal-safe calls until it executes its program or ends.
     let pid = check(unsafe { libc::fork() })?;
     if pid > 0 {
         return Ok(ForkedChild { pid, report });
     }
     if program.listen_pid {
-        write_number(
-            process::id(),
-            with_digits.wrapping_add(b"LISTEN_PID=".len()),
-        );
+        write_number(process::id(), &listen_pid["LISTEN_PID=".len()..]);
     }
-    let failure = become_program(program, &mut arguments, &variables);
+    let failure = execute_in_child(program, &mut arguments, &variables);
     let _ = fd::write(writer.as_fd(), &failure);
     process::exit_now(255)
 }
 
-/// Reads the report of a child: `None` if it has executed its program, or died without a word.
+/// Reads the report of a child. It is `None` if the child has executed its program, or has died without a report.
 pub fn read_report(report: OwnedFd) -> Option<ExecFailure> {
     let mut failure = [0; size_of::<FailureReport>()];
     let count = fd::read(report.as_fd(), &mut failure).ok()?;
@@ -121,22 +120,28 @@ pub fn read_report(report: OwnedFd) -> Option<ExecFailure> {
     })
 }
 
-/// A step and its errno, as the child reports them.
+/// The step that failed and its errno, as the child reports them.
 type FailureReport = [u8; 5];
 
-/// The child's way from fork to execve. It comes back only when that failed. The first argument is the shell.
-fn become_program(
+fn failure_report(step: ExecStep, error: &io::Error) -> FailureReport {
+    let [a, b, c, d] = error.raw_os_error().unwrap_or(0).to_ne_bytes();
+    [step as u8, a, b, c, d]
+}
+
+/// Does everything in the child between fork and execve, and returns only if a step failed. The first of the arguments
+/// is the shell.
+fn execute_in_child(
     program: &Program,
     arguments: &mut [*const libc::c_char],
     environment: &[*const libc::c_char],
 ) -> FailureReport {
-    for given in &program.descriptors {
-        if let Err(error) = place_descriptor(given) {
+    for mapping in &program.descriptors {
+        if let Err(error) = place_descriptor(mapping) {
             return failure_report(ExecStep::PlaceDescriptor, &error);
         }
     }
     if let Some(dir) = &program.dir {
-        // SAFETY: dir is a C string.
+        // SAFETY: dir is a C string that outlives the call.
         if let Err(error) = check(unsafe { libc::chdir(dir.as_ptr()) }) {
             return failure_report(ExecStep::EnterDir, &error);
         }
@@ -147,7 +152,7 @@ fn become_program(
         last = execute(path, &arguments[1..], environment);
         match last.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => continue,
-            // Another folder of PATH may have one that we may run; if none has, this is the better reason.
+            // A later folder of PATH may have an executable file. If none has, EACCES explains more than ENOENT.
             Some(libc::EACCES) => {
                 denied = Some(libc::EACCES);
                 continue;
@@ -166,29 +171,23 @@ fn become_program(
     )
 }
 
-/// Writes a positive number of at most ten digits.
-fn write_number(number: libc::pid_t, digits: *mut u8) {
-    let mut divisor = 1;
-    while number / divisor >= 10 {
-        divisor *= 10;
-    }
-    let mut at = digits;
-    while divisor > 0 {
-        // SAFETY: a pid_t has ten digits at the most, for which there is room.
-        unsafe { at.write(b'0' + (number / divisor % 10) as u8) };
-        at = at.wrapping_add(1);
-        divisor /= 10;
+/// Writes a pid, which is positive, in decimal.
+fn write_number(pid: libc::pid_t, to: &[Cell<u8>]) {
+    let mut rest = pid;
+    for digit in to[..=pid.ilog10() as usize].iter().rev() {
+        digit.set(b'0' + (rest % 10) as u8);
+        rest /= 10;
     }
 }
 
-fn place_descriptor(given: &FdMapping) -> io::Result<()> {
-    if given.fd == given.number {
-        // SAFETY: F_SETFD takes an integer and touches no memory.
-        check(unsafe { libc::fcntl(given.fd, libc::F_SETFD, 0) })?;
-    } else {
-        // SAFETY: dup2 touches no memory. What it closes is the child's copy of something it is not to have.
-        retry(|| check(unsafe { libc::dup2(given.fd, given.number) }))?;
+/// Gives the child a descriptor at its number, without close-on-exec.
+fn place_descriptor(mapping: &FdMapping) -> io::Result<()> {
+    if mapping.fd == mapping.number {
+        return inherit::set_close_on_exec(mapping.fd, false);
     }
+    // SAFETY: dup2 touches no memory. It may close the child's copy of a descriptor of this program, but the child runs
+    // no destructor that would close the number again.
+    retry(|| check(unsafe { libc::dup2(mapping.fd, mapping.number) }))?;
     Ok(())
 }
 
@@ -197,17 +196,12 @@ fn execute(
     arguments: &[*const libc::c_char],
     environment: &[*const libc::c_char],
 ) -> io::Error {
-    // SAFETY: path is a C string, the others are arrays of C strings that end with a null pointer.
+    // SAFETY: path is a C string. The arrays come from null_terminated, and their callers keep the strings alive.
     unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
 }
 
-fn failure_report(step: ExecStep, error: &io::Error) -> FailureReport {
-    let [a, b, c, d] = error.raw_os_error().unwrap_or(0).to_ne_bytes();
-    [step as u8, a, b, c, d]
-}
-
-/// The array that execve wants: ended by a null pointer.
+/// The array of strings that execve expects, which ends with a null pointer.
 fn null_terminated(strings: impl Iterator<Item = *const libc::c_char>) -> Vec<*const libc::c_char> {
     let (least, most) = strings.size_hint();
     let mut array = Vec::with_capacity(most.unwrap_or(least) + 1);
@@ -216,7 +210,7 @@ fn null_terminated(strings: impl Iterator<Item = *const libc::c_char>) -> Vec<*c
     array
 }
 
-/// Becomes `program`, which inherits the descriptors of these numbers. It comes back only when that failed.
+/// Replaces this process by `program`, which inherits the descriptors of these numbers. Returns only if that failed.
 pub fn replace<'a>(
     program: &Program,
     environment: impl Iterator<Item = &'a CStr>,
@@ -224,24 +218,22 @@ pub fn replace<'a>(
 ) -> io::Error {
     let arguments = null_terminated(program.arguments());
     let environment = null_terminated(environment.map(CStr::as_ptr));
-    let set = |flags: libc::c_int| {
+    let set_close_on_exec = |close| {
         for &number in kept {
-            // SAFETY: F_SETFD takes an integer and touches no memory; it cannot fail for a number that is open.
-            unsafe { libc::fcntl(number, libc::F_SETFD, flags) };
+            // The call cannot fail, as the number is open.
+            let _ = inherit::set_close_on_exec(number, close);
         }
     };
-    set(0);
+    set_close_on_exec(false);
     let mut last = io::Error::from_raw_os_error(libc::ENOENT);
     for path in &program.candidates {
         last = execute(path, &arguments, &environment);
     }
-    set(libc::FD_CLOEXEC);
+    set_close_on_exec(true);
     last
 }
 
-/// Whether there is a shell; if not, the error says why.
+/// Checks that there is a shell. The error is the reason why not.
 pub fn check_shell() -> io::Result<()> {
-    // SAFETY: SHELL is a C string.
-    check(unsafe { libc::access(SHELL.as_ptr(), libc::X_OK) })?;
-    Ok(())
+    file::check_access(SHELL, libc::X_OK)
 }

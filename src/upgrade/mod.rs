@@ -20,7 +20,7 @@ use crate::supervisor::{self, policy::Time};
 use crate::supervisor::{SavedWorker, Supervisor};
 use crate::sys::exec::{self, FdMapping, ForkedChild, Program};
 use crate::sys::start::Invocation;
-use crate::sys::{fd, process, reason};
+use crate::sys::{fd, inherit, process, reason};
 use crate::worker::{environment, launch, readiness};
 use crate::{cli, log, service_manager, sockets};
 use std::ffi::{CStr, OsStr, OsString};
@@ -57,7 +57,8 @@ pub fn inherited(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<S
     let pipe = number
         .parse()
         .map_err(|_| format!("{VARIABLE}: no descriptor"))?;
-    let pipe = fd::adopt_fd(pipe).map_err(|error| format!("{VARIABLE}: {}", reason(&error)))?;
+    let pipe =
+        inherit::adopt_fd(pipe).map_err(|error| format!("{VARIABLE}: {}", reason(&error)))?;
     read(pipe).map(Some)
 }
 

@@ -8,8 +8,8 @@ pub fn answer(words: impl Iterator<Item = OsString>) -> Result<String, String> {
     if !matches!(cli::parse(words)?, cli::Command::Run(_)) {
         return Err("the command line does not start a server".to_string());
     }
-    let input =
-        fd::adopt_fd(0).map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
+    let input = inherit::adopt_fd(0)
+        .map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
     let state = read(input)?;
     Supervisor::restore(&state.supervisor, &state.workers, Time::ZERO)?;
     Ok(format!("{TRIAL_ACCEPTED}{}\n", env!("CARGO_PKG_VERSION")))

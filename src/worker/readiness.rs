@@ -8,7 +8,7 @@ use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
 use crate::sys::exec::FdMapping;
-use crate::sys::{datagram, fd, file};
+use crate::sys::{datagram, fd, file, inherit};
 use crate::worker::environment;
 use std::collections::hash_map::RandomState;
 use std::ffi::{CString, OsStr, OsString};
@@ -168,7 +168,7 @@ impl Channel {
             }
         };
         Ok(Channel {
-            end: fd::adopt_fd(saved.fd)?,
+            end: inherit::adopt_fd(saved.fd)?,
             socket: saved.socket.as_ref().map(folder),
         })
     }
