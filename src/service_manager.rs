@@ -4,7 +4,7 @@ use crate::error::{Error, Reason};
 use crate::saved::record;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::Status;
-use crate::sys::socket::{Datagrams, SendOutcome};
+use crate::sys::datagram::{Datagrams, SendOutcome};
 use std::ffi::OsStr;
 use std::time::Duration;
 

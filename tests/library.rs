@@ -237,7 +237,7 @@ fn they_are_listed_in_order_close_on_exec_and_can_be_taken_only_once() {
 localhost:0 close-on-exec:true
 socket close-on-exec:true
 NoSuchListener(\"8080\"): start_server was not told to listen on 8080
-Taken: the sockets of start_server were taken before
+AlreadyTaken: the sockets of start_server were taken before
 NoSuchListener(\"localhost:0\")
 left:2
 ";
@@ -341,9 +341,9 @@ fn ready_is_said_once_in_the_way_that_start_server_asks_for() {
 #[test]
 fn ready_without_a_reader_is_an_error_and_no_panic() {
     let table = [
-        (("NOTIFY_SOCKET", "/nowhere/at/all"), "NotTold"),
+        (("NOTIFY_SOCKET", "/nowhere/at/all"), "NotifyFailed"),
         (("SERVER_STARTER_READY_FD", "x"), "Malformed"),
-        (("SERVER_STARTER_READY_FD", "200"), "NotTold"),
+        (("SERVER_STARTER_READY_FD", "200"), "NotifyFailed"),
     ];
     for (variable, error) in table {
         let found = told_alone("ready", Some(variable));

@@ -1,6 +1,6 @@
 //! Going into the background, in such a way that the caller learns whether the start succeeded.
 
-use crate::sys::process::{self, Side};
+use crate::sys::process::{self, ForkResult};
 use crate::sys::{self, fd};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,17 +13,17 @@ pub struct Caller(OwnedFd);
 pub fn detach() -> Result<Caller, String> {
     (|| {
         let (reader, writer) = fd::pipe()?;
-        if let Side::Parent = process::fork()? {
+        if let ForkResult::Parent = process::fork()? {
             drop(writer);
             let started = fd::read(reader.as_fd(), &mut [0]).is_ok_and(|count| count == 1);
-            process::leave(i32::from(!started));
+            process::exit_now(i32::from(!started));
         }
         process::new_session()?;
         // Not a session leader any more, so no terminal that is opened becomes the controlling one.
-        if let Side::Parent = process::fork()? {
-            process::leave(0);
+        if let ForkResult::Parent = process::fork()? {
+            process::exit_now(0);
         }
-        fd::redirect(fd::null()?.as_fd(), fd::Stream::Input)?;
+        fd::redirect(fd::open_null()?.as_fd(), fd::Stream::Input)?;
         Ok(Caller(writer))
     })()
     .map_err(|error: io::Error| format!("cannot --daemonize: {}", sys::reason(&error)))

@@ -15,7 +15,9 @@
 //! | `write`, three times | lines for the log; each with a `poll` and two `setitimer` if it goes to a pipe or a terminal, whose reader must not hold us up |
 //! | `poll`, three times | the sleep in between |
 
-pub mod background;
+mod background;
+mod resume;
+mod start;
 
 use crate::cli::{LogTarget, Options};
 use crate::files::owned;
@@ -29,18 +31,17 @@ use crate::supervisor::policy::{Policy, Time};
 use crate::supervisor::signal::Signal;
 use crate::supervisor::worker::{Generation, Pid, WaitStatus};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
+use crate::sys::exec::{self, ForkedChild};
 use crate::sys::poll::{self, Interest};
-use crate::sys::process::{self, Access, Forked};
 use crate::sys::signals::{Received, Signals};
 use crate::sys::start::Invocation;
-use crate::sys::{clock, fd, reason};
+use crate::sys::{clock, file, inherit, process, reason};
 use crate::upgrade::{self, Origin, Starting, State, Upgrader};
 use crate::variable;
 use crate::worker::environment::Environment;
 use crate::worker::launch::{Launcher, Started};
 use crate::worker::readiness::{self, Message, ReadyChannel, ReadyConfig};
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -89,7 +90,7 @@ struct Daemon {
     environment: Environment,
     launcher: Launcher,
     /// A child that has not executed its program yet.
-    starting: Option<Forked>,
+    starting: Option<ForkedChild>,
     /// How live workers speak to us.
     channels: Vec<(Pid, ReadyChannel)>,
     service_manager: ServiceManager,
@@ -112,217 +113,6 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// Binds and opens everything, and starts the first worker.
-    fn start(
-        options: Options,
-        invocation: Invocation,
-        service_manager: ServiceManager,
-        mut environment: Environment,
-        channels: ReadyConfig,
-    ) -> Result<Daemon, String> {
-        let given = activation::adopt_sockets()?;
-        // What it passes over is said once the log is there.
-        environment.refresh(|_| {});
-        check(&options, &environment)?;
-        let mut status = options.status_file.as_deref().map(StatusFile::new);
-        if let (Some(status), Some(path)) = (&mut status, &options.status_file) {
-            let checked = status.check();
-            checked.map_err(|error| refuse("status-file", path, &error))?;
-        }
-        let left_over = left_over_workers(&options);
-        channels.check()?;
-        let (listeners, notes) = sockets::bind(&options, given, &left_over)?;
-        let sink = options.log.as_ref().map(Sink::open).transpose()?;
-        let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
-        let caller = if options.daemonize {
-            Some(background::detach()?)
-        } else {
-            None
-        };
-        let signals = catch_signals()?;
-        if let Some(pid_file) = &mut pid_file {
-            pid_file.write()?;
-        }
-        let now = clock::now();
-        let mut log = Log::to_standard_error();
-        log.compat(&format!(
-            "start_server (pid:{}) starting now...",
-            process::id()
-        ));
-        for note in notes {
-            log.compat(&note);
-        }
-        log.flush(now);
-        let log_command = match sink {
-            Some(sink) => sink.redirect(&environment, now, &mut log),
-            None => Ok(None),
-        };
-        log.retarget();
-        let log_command = log_command
-            .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
-        if let Some(caller) = caller {
-            caller.release();
-        }
-        let (supervisor, actions) = Supervisor::start(now);
-        let mut daemon = Daemon {
-            supervisor,
-            launcher: Launcher::new(
-                &options.program,
-                options.dir.as_deref(),
-                listeners.variables(),
-                listeners.handovers(),
-                channels,
-            ),
-            policy: options.policy.clone(),
-            options: options.policy,
-            environment,
-            starting: None,
-            channels: Vec::new(),
-            service_manager,
-            log,
-            log_file: options.log,
-            log_command,
-            signals,
-            now,
-            warnings: Vec::new(),
-            can_poll: true,
-            finished: None,
-            upgrader: Upgrader::new(invocation, Upgrades::default()),
-            upgrading: false,
-            status,
-            listeners,
-            pid_file,
-        };
-        daemon.read_environment();
-        daemon.perform(actions);
-        Ok(daemon)
-    }
-
-    /// Goes on where another program has left off, in this same process.
-    fn resume(
-        options: Options,
-        invocation: Invocation,
-        mut service_manager: ServiceManager,
-        mut environment: Environment,
-        channels: ReadyConfig,
-        state: &State,
-    ) -> Result<Daemon, String> {
-        let now = clock::now();
-        let upgrade = Upgrade {
-            attempt: state.origin.attempt,
-            time: clock::since_1970(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-        };
-        let upgrades = Upgrades {
-            attempts: upgrade.attempt,
-            last: Some(upgrade),
-        };
-        environment.restore(&state.variables);
-        service_manager.restore(&state.service_manager, &state.messages);
-        let supervisor = Supervisor::restore(&state.supervisor, &state.workers, now)?;
-        let lost = |error: io::Error| format!("cannot take over a descriptor: {}", reason(&error));
-        let listeners = Listeners::restore(&state.listeners, &state.files, options.listen_fds);
-        let listeners = listeners.map_err(lost)?;
-        let pid_file = options.pid_file.as_deref().zip(state.pid_file.as_ref());
-        let pid_file = pid_file
-            .map(|(path, saved)| PidFile::restore(path, saved, &state.files))
-            .transpose()
-            .map_err(lost)?;
-        let log_command = match (&options.log, &state.log_command) {
-            (Some(LogTarget::Command(line)), Some(saved)) => {
-                let restored = LogCommand::restore(line, &environment, saved, now);
-                Some(restored.map_err(lost)?)
-            }
-            _ => None,
-        };
-        let starting = state.starting.as_ref();
-        let starting = starting.map(|saved| {
-            Ok(Forked {
-                pid: saved.pid,
-                report: fd::adopt_fd(saved.report)?,
-            })
-        });
-        let restored = state.channels.iter();
-        let restored = restored.map(|saved| Ok((saved.pid, ReadyChannel::restore(saved)?)));
-        let mut daemon = Daemon {
-            supervisor,
-            launcher: Launcher::new(
-                &options.program,
-                options.dir.as_deref(),
-                listeners.variables(),
-                listeners.handovers(),
-                channels,
-            ),
-            policy: options.policy.clone(),
-            options: options.policy,
-            environment,
-            starting: starting.transpose().map_err(lost)?,
-            channels: restored.collect::<io::Result<_>>().map_err(lost)?,
-            service_manager,
-            log: Log::restore(&state.log),
-            log_file: options.log,
-            log_command,
-            // What came since the other program looked for signals last comes now.
-            signals: catch_signals()?,
-            now,
-            warnings: Vec::new(),
-            can_poll: true,
-            finished: None,
-            upgrader: Upgrader::new(invocation, upgrades),
-            upgrading: false,
-            status: options.status_file.as_deref().map(StatusFile::new),
-            listeners,
-            pid_file,
-        };
-        daemon.log.note(&format!(
-            "upgraded from start_server {} to {}",
-            state.origin.version,
-            env!("CARGO_PKG_VERSION")
-        ));
-        if let Some(status) = &mut daemon.status {
-            status.restore(&state.files);
-            status.publish(&daemon.supervisor.status(), now, &mut daemon.log);
-        }
-        daemon.tell_upgrades();
-        daemon.read_environment();
-        Ok(daemon)
-    }
-
-    /// What another program needs to go on from here.
-    fn save(&self) -> State {
-        let (supervisor, workers) = self.supervisor.save(self.now);
-        let (listeners, mut files) = self.listeners.save();
-        let (pid_file, pid_path) = self.pid_file.as_ref().map(PidFile::save).unzip();
-        files.extend(pid_path.flatten());
-        files.extend(self.status.as_ref().and_then(StatusFile::save));
-        let (service_manager, messages) = self.service_manager.save();
-        let channels = self.channels.iter();
-        State {
-            origin: Origin {
-                version: env!("CARGO_PKG_VERSION").to_string(),
-                attempt: self.upgrader.upgrades.attempts + 1,
-            },
-            supervisor,
-            workers,
-            starting: self.starting.as_ref().map(|forked| Starting {
-                pid: forked.pid,
-                report: forked.report.as_raw_fd(),
-            }),
-            channels: channels.map(|(pid, channel)| channel.save(*pid)).collect(),
-            listeners,
-            files,
-            pid_file,
-            log: self.log.save(),
-            log_command: self
-                .log_command
-                .as_ref()
-                .map(|command| command.save(self.now)),
-            service_manager,
-            messages,
-            variables: self.environment.save(),
-        }
-    }
-
     /// Sleeps until there is news, and acts on it: deaths first, `Tick` last, as the supervisor wants it.
     fn turn(&mut self) {
         self.log.flush(self.now);
@@ -330,7 +120,7 @@ impl Daemon {
         let deadline = self.deadline();
         let woken = self.sleep(deadline);
         let received = if woken.by_signal {
-            self.signals.take()
+            self.signals.drain()
         } else {
             Received::default()
         };
@@ -344,7 +134,7 @@ impl Daemon {
             true => std::iter::from_fn(process::reap).collect(),
             false => Vec::new(),
         };
-        let is_dead = |forked: &Forked| dead.iter().any(|(pid, _)| *pid == forked.pid);
+        let is_dead = |forked: &ForkedChild| dead.iter().any(|(pid, _)| *pid == forked.pid);
         if let Some(forked) = self
             .starting
             .take_if(|forked| woken.by_report || is_dead(forked))
@@ -393,7 +183,7 @@ impl Daemon {
 
     fn sleep(&mut self, deadline: Option<Time>) -> Woken {
         let stderr = io::stderr();
-        let mut interests = vec![Interest::readable(self.signals.wake())];
+        let mut interests = vec![Interest::readable(self.signals.wake_fd())];
         if let Some(forked) = &self.starting {
             interests.push(Interest::readable(forked.report.as_fd()));
         }
@@ -415,8 +205,8 @@ impl Daemon {
             by_workers: Vec::new(),
         };
         match polled {
-            Ok(poll::Woken::Otherwise) => {}
-            Ok(poll::Woken::BySignal) => return interrupted,
+            Ok(poll::WokenBy::ReadyOrTimeout) => {}
+            Ok(poll::WokenBy::Signal) => return interrupted,
             Err(error) => {
                 if could_poll {
                     self.log.note(&format!("cannot poll: {}", reason(&error)));
@@ -462,8 +252,8 @@ impl Daemon {
     }
 
     /// A child has executed its program, or said why it could not.
-    fn started(&mut self, forked: Forked) {
-        match process::outcome(forked.report) {
+    fn started(&mut self, forked: ForkedChild) {
+        match exec::read_report(forked.report) {
             None => self.dispatch(Event::Executed),
             // Its death, which follows, is the event.
             Some(failure) => self.log.note(&self.launcher.explain(&failure).to_string()),
@@ -549,9 +339,9 @@ impl Daemon {
     /// Lets another program go on in this process.
     fn replace(&mut self) {
         self.log.flush(self.now);
-        self.signals.hold();
+        self.signals.block();
         let reason = self.upgrader.execute(self.save());
-        self.signals.release();
+        self.signals.unblock();
         self.upgrade_failed(&reason);
     }
 
@@ -632,10 +422,6 @@ impl Daemon {
     }
 }
 
-fn catch_signals() -> Result<Signals, String> {
-    Signals::catch().map_err(|error| format!("cannot catch signals: {}", reason(&error)))
-}
-
 /// What ended the sleep, apart from the time.
 struct Woken {
     by_signal: bool,
@@ -660,54 +446,4 @@ fn is_for_worker(name: &OsStr, activated: bool) -> bool {
     ]);
     let spent = activated && is_one_of(&activation::VARIABLES);
     !(ours || spent)
-}
-
-/// Looks for what would make the start fail after something was bound or made.
-fn check(options: &Options, environment: &Environment) -> Result<(), String> {
-    let mut bad_value = None;
-    options.policy.with_overrides(
-        |name| environment.get(name),
-        |warning| bad_value = Some(warning),
-    );
-    if let Some(warning) = bad_value {
-        return Err(warning);
-    }
-    if let Some(dir) = &options.dir {
-        may_enter(dir).map_err(|error| refuse("dir", dir, &error))?;
-    }
-    if let Some(path) = &options.pid_file {
-        pid_file::refuse_if_held(path)?;
-        owned::check_writable(path).map_err(|error| refuse("pid-file", path, &error))?;
-    }
-    match &options.log {
-        Some(LogTarget::File(path)) => {
-            owned::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
-        }
-        Some(LogTarget::Command(_)) => process::find_shell()
-            .map_err(|error| format!("--log-file=| needs a shell, /bin/sh: {}", reason(&error)))?,
-        None => {}
-    }
-    Ok(())
-}
-
-/// The workers in a status file that a start_server has left behind.
-fn left_over_workers(options: &Options) -> Vec<Pid> {
-    // Only the lock on a pid file, which was looked at before, tells that their start_server is gone.
-    if options.pid_file.is_none() {
-        return Vec::new();
-    }
-    let workers = options.status_file.as_deref().map(status_file::read);
-    let seen = workers.and_then(Result::ok).unwrap_or_default();
-    seen.workers.into_iter().map(|(_, pid)| pid).collect()
-}
-
-fn may_enter(dir: &Path) -> io::Result<()> {
-    if !fs::metadata(dir)?.is_dir() {
-        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
-    }
-    process::may(dir, Access::Enter)
-}
-
-fn refuse(option: &str, path: &Path, error: &io::Error) -> String {
-    format!("--{option}={}: {}", path.display(), reason(error))
 }

@@ -1,7 +1,7 @@
 //! Files as they are found: opened only where they are regular, removed only where they are ours.
 
 use crate::saved::record;
-use crate::sys::process::{self, Access};
+use crate::sys::file;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -28,10 +28,10 @@ pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
 /// Makes sure that a file can be written or made, without touching anything.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(_) => process::may(path, Access::Write),
+        Ok(_) => file::check_write_access(path),
         Err(_) => match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => process::may(dir, Access::Write),
-            Some(_) | None => process::may(Path::new("."), Access::Write),
+            Some(dir) if !dir.as_os_str().is_empty() => file::check_write_access(dir),
+            Some(_) | None => file::check_write_access(Path::new(".")),
         },
     }
 }

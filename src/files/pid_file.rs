@@ -3,7 +3,7 @@
 use crate::files::owned::{self, identity, open_regular, OwnedFile};
 use crate::saved::record;
 use crate::supervisor::worker::Pid;
-use crate::sys::{self, fd, process};
+use crate::sys::{self, fd, inherit, process};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -38,7 +38,7 @@ impl PidFile {
         Ok(PidFile {
             path: path.to_path_buf(),
             ours: OwnedFile::restore(files, ROLE).pop(),
-            file: fd::adopt_fd(saved.fd)?.into(),
+            file: inherit::adopt_fd(saved.fd)?.into(),
         })
     }
 

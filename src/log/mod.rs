@@ -6,8 +6,8 @@ use crate::cli::LogTarget;
 use crate::saved::{left, record};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
-use crate::sys::process::{self, Handover, Program};
-use crate::sys::{self, fd, poll};
+use crate::sys::exec::{self, FdMapping, Program};
+use crate::sys::{self, fd, inherit, poll};
 use crate::worker::environment::Environment;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -290,13 +290,13 @@ impl LogCommand {
     fn of(line: &OsStr, ends: [OwnedFd; 3]) -> io::Result<LogCommand> {
         let descriptors = ends.iter().zip(0..);
         let program = Program {
-            candidates: vec![process::SHELL.into()],
+            candidates: vec![exec::SHELL.into()],
             arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
             listen_pid: false,
             by_shell: false,
             dir: None,
             descriptors: descriptors
-                .map(|(fd, number)| Handover {
+                .map(|(fd, number)| FdMapping {
                     fd: fd.as_raw_fd(),
                     number,
                 })
@@ -334,9 +334,9 @@ impl LogCommand {
         now: Time,
     ) -> io::Result<LogCommand> {
         let ends = [
-            fd::adopt_fd(saved.reader)?,
-            fd::adopt_fd(saved.output)?,
-            fd::adopt_fd(saved.error)?,
+            inherit::adopt_fd(saved.reader)?,
+            inherit::adopt_fd(saved.output)?,
+            inherit::adopt_fd(saved.error)?,
         ];
         let mut command = LogCommand::of(line, ends)?;
         command.environment = whole(environment);
@@ -380,7 +380,7 @@ impl LogCommand {
 
     fn start(&mut self, now: Time, log: &mut Log) {
         let environment = self.environment.iter().map(CString::as_c_str);
-        self.life = match process::spawn(&self.program, environment) {
+        self.life = match exec::spawn(&self.program, environment) {
             Ok(forked) => Life::Running(forked.pid),
             Err(error) => {
                 log.note(&format!(

@@ -3,9 +3,9 @@
 
 use crate::cli::endpoint::{Endpoint, Host, Transport};
 use crate::error::Error;
-use crate::sys::fd;
-use crate::sys::process;
-use crate::sys::socket::{self, Address, SocketType};
+use crate::sys::address::{self, Address};
+use crate::sys::inherit::{self, SocketKind};
+use crate::sys::{process, socket};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -55,12 +55,13 @@ fn adopt_socket(number: RawFd) -> Result<InheritedSocket, Error> {
     let refuse = |error: std::io::Error| {
         Error::action("use", format!("descriptor {number} of LISTEN_FDS"), error)
     };
-    let socket = fd::adopt_fd(number).map_err(refuse)?;
-    let address = socket::address(socket.as_fd()).map_err(refuse)?;
-    let transport = socket::socket_type(socket.as_fd()).map(|kind| match kind {
-        SocketType::Stream => Transport::Tcp,
-        SocketType::Datagram => Transport::Udp,
-    });
+    let socket = inherit::adopt_fd(number).map_err(refuse)?;
+    let address = address::of_socket(socket.as_fd()).map_err(refuse)?;
+    let transport = match inherit::socket_kind(socket.as_fd()).map_err(refuse)? {
+        SocketKind::Tcp | SocketKind::UnixStream => Some(Transport::Tcp),
+        SocketKind::Udp => Some(Transport::Udp),
+        SocketKind::Other => None,
+    };
     Ok(InheritedSocket {
         socket,
         address,

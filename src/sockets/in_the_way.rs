@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Reason};
 use crate::supervisor::worker::Pid;
+use crate::sys::address;
 use crate::sys::holders::{self, Holder};
 use crate::sys::socket::{self, Probe};
 use std::fs::{self, FileType};
@@ -22,7 +23,7 @@ pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<PathState, Error> {
 }
 
 fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
-    socket::check_unix_path(path.as_os_str())?;
+    address::check_unix_path(path.as_os_str())?;
     let Ok(metadata) = fs::symlink_metadata(path) else {
         // Usually there is no file. Any other error will also hit bind, which reports it.
         return Ok(PathState::Free);

@@ -15,9 +15,9 @@ pub use bind::bind;
 use crate::error::Error;
 use crate::files::owned::{self, OwnedFile};
 use crate::saved::record;
+use crate::sys::exec::FdMapping;
 use crate::sys::poll::{self, Interest};
-use crate::sys::process::Handover;
-use crate::sys::{fd, socket};
+use crate::sys::{inherit, socket};
 use crate::variable::assignment;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -74,7 +74,7 @@ impl Listeners {
         let sockets = saved.iter().map(|saved| {
             Ok(BoundSocket {
                 name: saved.name.clone(),
-                socket: fd::adopt_fd(saved.fd)?,
+                socket: inherit::adopt_fd(saved.fd)?,
                 number: saved.number,
                 backlog: saved.backlog,
             })
@@ -106,8 +106,8 @@ impl Listeners {
     }
 
     /// The descriptors that a worker keeps.
-    pub fn handovers(&self) -> Vec<Handover> {
-        let each = self.sockets.iter().map(|bound| Handover {
+    pub fn handovers(&self) -> Vec<FdMapping> {
+        let each = self.sockets.iter().map(|bound| FdMapping {
             fd: bound.socket.as_raw_fd(),
             number: bound.number,
         });

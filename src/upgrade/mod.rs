@@ -7,13 +7,20 @@
 
 use crate::files::status_file::Upgrades;
 use crate::files::{owned, pid_file};
+mod state;
+mod trial;
+
+pub use state::{Origin, Starting, State};
+pub use trial::answer;
+use trial::TRIAL_ACCEPTED;
+
 use crate::saved::{record, restore, save, Record};
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::supervisor::{self, policy::Time};
 use crate::supervisor::{SavedWorker, Supervisor};
-use crate::sys::process::{self, Forked, Handover, Program};
+use crate::sys::exec::{self, FdMapping, ForkedChild, Program};
 use crate::sys::start::Invocation;
-use crate::sys::{fd, reason};
+use crate::sys::{fd, inherit, process, reason};
 use crate::worker::{environment, launch, readiness};
 use crate::{cli, log, service_manager, sockets, variable};
 use std::ffi::{CStr, OsStr, OsString};
@@ -31,122 +38,8 @@ pub const TRIAL: &str = "--upgrade-trial";
 /// meant for.
 pub const VARIABLE: &str = "START_SERVER_STATE";
 
-/// The version of the text. A reader takes the one before it, too; `FIRST` is the only one so far.
-const VERSION: u32 = FIRST;
-const FIRST: u32 = 1;
-
 /// How long the new program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// All that the next program goes on with.
-#[derive(Debug, PartialEq)]
-pub struct State {
-    pub origin: Origin,
-    pub supervisor: supervisor::Saved,
-    pub workers: Vec<SavedWorker>,
-    pub starting: Option<Starting>,
-    pub channels: Vec<readiness::SavedChannel>,
-    pub listeners: Vec<sockets::SavedListener>,
-    pub files: Vec<owned::Saved>,
-    pub pid_file: Option<pid_file::Saved>,
-    pub log: log::Saved,
-    pub log_command: Option<log::SavedCommand>,
-    pub service_manager: service_manager::Saved,
-    pub messages: Vec<service_manager::SavedMessage>,
-    pub variables: Vec<environment::SavedVariable>,
-}
-
-record! {
-    "origin" Origin {
-        /// Of the program that wrote this.
-        version: String,
-        /// Which upgrade this is.
-        attempt: u64,
-    }
-}
-
-record! {
-    /// A worker that has not executed its program yet.
-    "starting" Starting {
-        pid: Pid,
-        report: RawFd,
-    }
-}
-
-impl State {
-    fn render(&mut self) -> String {
-        let mut text = format!("start_server state {VERSION}\n");
-        save(&mut text, from_mut(&mut self.origin));
-        save(&mut text, from_mut(&mut self.supervisor));
-        save(&mut text, &mut self.workers);
-        save(&mut text, self.starting.as_mut_slice());
-        save(&mut text, &mut self.channels);
-        save(&mut text, &mut self.listeners);
-        save(&mut text, &mut self.files);
-        save(&mut text, self.pid_file.as_mut_slice());
-        save(&mut text, from_mut(&mut self.log));
-        save(&mut text, self.log_command.as_mut_slice());
-        save(&mut text, from_mut(&mut self.service_manager));
-        save(&mut text, &mut self.messages);
-        save(&mut text, &mut self.variables);
-        text += "end\n";
-        text
-    }
-
-    /// The error is a sentence.
-    fn parse(text: &str) -> Result<State, String> {
-        let body = text.strip_prefix("start_server state ");
-        let (version, body) = body
-            .and_then(|body| body.split_once('\n'))
-            .ok_or("this is not a saved state")?;
-        let known = FIRST..=VERSION;
-        if !version
-            .parse()
-            .is_ok_and(|version| known.contains(&version))
-        {
-            return Err(format!("the saved state has the unknown version {version}"));
-        }
-        let body = body
-            .strip_suffix("end\n")
-            .ok_or("the saved state is cut off")?;
-        Ok(State {
-            origin: one(body)?,
-            supervisor: one(body)?,
-            workers: restore(body)?,
-            starting: restore(body)?.pop(),
-            channels: restore(body)?,
-            listeners: restore(body)?,
-            files: restore(body)?,
-            pid_file: restore(body)?.pop(),
-            log: one(body)?,
-            log_command: restore(body)?.pop(),
-            service_manager: one(body)?,
-            messages: restore(body)?,
-            variables: restore(body)?,
-        })
-    }
-
-    /// What stays open.
-    fn descriptors(&self) -> Vec<RawFd> {
-        let command = self.log_command.iter();
-        let ends = command.flat_map(|command| [command.reader, command.output, command.error]);
-        let listeners = self.listeners.iter().map(|listener| listener.fd);
-        let channels = self.channels.iter().map(|channel| channel.fd);
-        let starting = self.starting.iter().map(|starting| starting.report);
-        let pid_file = self.pid_file.iter().map(|pid_file| pid_file.fd);
-        let all = ends
-            .chain(listeners)
-            .chain(channels)
-            .chain(starting)
-            .chain(pid_file);
-        all.collect()
-    }
-}
-
-fn one<T: Record>(text: &str) -> Result<T, String> {
-    let found = restore(text)?.pop();
-    found.ok_or_else(|| format!("the saved state has no {} record", T::KIND))
-}
 
 /// The state that another program has left for this process to go on with, if any. The error is one line.
 pub fn inherited(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<State>, String> {
@@ -164,7 +57,8 @@ pub fn inherited(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<S
     let pipe = number
         .parse()
         .map_err(|_| format!("{VARIABLE}: no descriptor"))?;
-    let pipe = fd::adopt_fd(pipe).map_err(|error| format!("{VARIABLE}: {}", reason(&error)))?;
+    let pipe =
+        inherit::adopt_fd(pipe).map_err(|error| format!("{VARIABLE}: {}", reason(&error)))?;
     read(pipe).map(Some)
 }
 
@@ -175,22 +69,6 @@ fn read(pipe: OwnedFd) -> Result<State, String> {
     State::parse(&text)
 }
 
-/// The trial, seen from the new program: `words` is the command line with which it would go on, and the state is on
-/// standard input. The error is one line.
-pub fn answer(words: impl Iterator<Item = OsString>) -> Result<String, String> {
-    if !matches!(cli::parse(words)?, cli::Command::Run(_)) {
-        return Err("the command line does not start a server".to_string());
-    }
-    let input =
-        fd::adopt_fd(0).map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
-    let state = read(input)?;
-    Supervisor::restore(&state.supervisor, &state.workers, Time::ZERO)?;
-    Ok(format!("{TRIAL_ACCEPTED}{}\n", env!("CARGO_PKG_VERSION")))
-}
-
-/// The answer that it understands, with its version behind it.
-const TRIAL_ACCEPTED: &str = "understood by start_server ";
-
 /// The way of this process to its successor.
 pub struct Upgrader {
     invocation: Invocation,
@@ -199,7 +77,7 @@ pub struct Upgrader {
 }
 
 struct Trial {
-    child: Forked,
+    child: ForkedChild,
     answer: OwnedFd,
     until: Time,
     killed: bool,
@@ -220,7 +98,7 @@ impl Upgrader {
         self.kill();
         self.trial = None;
         let began = (|| {
-            let input = process::feed(state.render().as_bytes())?;
+            let input = process::pipe_containing(state.render().as_bytes())?;
             let (answer, output) = fd::pipe()?;
             fd::set_nonblocking(answer.as_fd())?;
             let mut program = self.program();
@@ -230,12 +108,12 @@ impl Upgrader {
             program.descriptors = [&input, &output]
                 .into_iter()
                 .zip(0..)
-                .map(|(fd, number)| Handover {
+                .map(|(fd, number)| FdMapping {
                     fd: fd.as_raw_fd(),
                     number,
                 })
                 .collect();
-            let child = process::spawn(&program, self.environment())?;
+            let child = exec::spawn(&program, self.environment())?;
             Ok(Trial {
                 child,
                 answer,
@@ -273,7 +151,7 @@ impl Upgrader {
     /// another process.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus) -> Option<Result<String, String>> {
         let trial = self.trial.take_if(|trial| trial.child.pid == pid)?;
-        if let Some(failure) = process::outcome(trial.child.report) {
+        if let Some(failure) = exec::read_report(trial.child.report) {
             return Some(Err(reason(&failure.error)));
         }
         let mut answer = [0; 64];
@@ -293,7 +171,7 @@ impl Upgrader {
 
     /// Becomes the executable that is now at our own path. Comes back only when that failed, with the reason.
     pub fn execute(&self, mut state: State) -> String {
-        let state_pipe = match process::feed(state.render().as_bytes()) {
+        let state_pipe = match process::pipe_containing(state.render().as_bytes()) {
             Ok(pipe) => pipe,
             Err(error) => return reason(&error),
         };
@@ -302,7 +180,7 @@ impl Upgrader {
         let environment = self.environment().chain([from.as_c_str()]);
         let mut kept = state.descriptors();
         kept.push(pipe);
-        reason(&process::replace(&self.program(), environment, &kept))
+        reason(&exec::replace(&self.program(), environment, &kept))
     }
 
     /// Our own command line, as it was given.
@@ -335,48 +213,5 @@ impl Upgrader {
             .words
             .first()
             .map_or(OsStr::new(""), OsString::as_os_str)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What each version that was released has written.
-    const EXAMPLES: [&str; 1] = [include_str!("../../tests/upgrade/state-1")];
-
-    #[test]
-    fn the_states_of_every_version_that_counts_are_read() {
-        for example in EXAMPLES {
-            let mut state = State::parse(example).unwrap();
-            let now = Time::from_secs(1000);
-            Supervisor::restore(&state.supervisor, &state.workers, now).unwrap();
-            assert_eq!(State::parse(&state.render()).as_ref(), Ok(&state));
-        }
-        let newest = EXAMPLES[EXAMPLES.len() - 1];
-        assert_eq!(State::parse(newest).unwrap().render(), newest);
-    }
-
-    #[test]
-    fn what_stays_open_is_all_that_has_a_number() {
-        let mut open = State::parse(EXAMPLES[0]).unwrap().descriptors();
-        open.sort();
-        assert_eq!(open, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-    }
-
-    #[test]
-    fn a_state_of_another_version_and_one_that_is_cut_off_are_refused() {
-        let whole = EXAMPLES[0];
-        for version in ["0", "2", "", "1.0", "-1"] {
-            let text = whole.replacen('1', version, 1);
-            assert!(State::parse(&text).is_err(), "{version}");
-        }
-        for end in 0..whole.len() {
-            assert!(State::parse(&whole[..end]).is_err(), "{end}");
-        }
-        for kind in ["origin", "supervisor", "log", "manager"] {
-            let without = whole.replacen(&format!("\n{kind} "), "\nother ", 1);
-            assert!(State::parse(&without).is_err(), "{kind}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::supervisor::worker::Generation;
-use crate::sys::process::{self, Failure, Forked, Handover, Program, Step};
+use crate::sys::exec::{self, ExecFailure, ExecStep, FdMapping, ForkedChild, Program};
 use crate::variable::assignment;
 use crate::worker::environment::Environment;
 use crate::worker::readiness::{ReadyChannel, ReadyConfig, WorkerEnd};
@@ -21,7 +21,7 @@ pub struct Launcher {
 
 /// A worker that was forked, and the channel on which it will report that it is ready.
 pub struct Started {
-    pub forked: Forked,
+    pub forked: ForkedChild,
     pub channel: Option<ReadyChannel>,
 }
 
@@ -31,7 +31,7 @@ impl Launcher {
         command: &[OsString],
         dir: Option<&Path>,
         sockets: Vec<CString>,
-        descriptors: Vec<Handover>,
+        descriptors: Vec<FdMapping>,
         ready: ReadyConfig,
     ) -> Launcher {
         let program = Program {
@@ -73,7 +73,7 @@ impl Launcher {
             .chain(end.map(|end| &end.variable))
             .map(CString::as_c_str)
             .collect();
-        let forked = process::spawn(program, environment.render(&ours));
+        let forked = exec::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
         match forked {
             Ok(forked) => Ok(Started { forked, channel }),
@@ -82,16 +82,16 @@ impl Launcher {
     }
 
     /// Explains why a child could not become the worker.
-    pub fn explain(&self, failure: &Failure) -> Error {
+    pub fn explain(&self, failure: &ExecFailure) -> Error {
         let error = &failure.error;
         match failure.step {
-            Step::Handover => Error::action("hand over a socket", "", error),
-            Step::EnterDir => {
+            ExecStep::PlaceDescriptor => Error::action("hand over a socket", "", error),
+            ExecStep::EnterDir => {
                 let dir = self.program.dir.as_deref().unwrap_or_default();
                 let option = format!("--dir={}", dir.to_string_lossy());
                 Error::action("enter", option, error)
             }
-            Step::Execute => Error::action("execute", &self.name, error),
+            ExecStep::Execute => Error::action("execute", &self.name, error),
         }
     }
 }

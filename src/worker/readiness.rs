@@ -8,8 +8,8 @@ use crate::error::{Error, Reason};
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
-use crate::sys::process::Handover;
-use crate::sys::{fd, file, socket};
+use crate::sys::exec::FdMapping;
+use crate::sys::{datagram, fd, file, inherit};
 use crate::variable::assignment;
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -89,7 +89,7 @@ impl ReadyConfig {
     }
 
     /// Opens a channel for a new worker, unless the interval decides. The worker is given the `others` too.
-    pub fn open(&self, others: &[Handover]) -> Result<Option<(ReadyChannel, WorkerEnd)>, Error> {
+    pub fn open(&self, others: &[FdMapping]) -> Result<Option<(ReadyChannel, WorkerEnd)>, Error> {
         match self.readiness {
             Readiness::Interval => Ok(None),
             Readiness::Notify => open_socket(&self.runtime_dir).map(Some).map_err(|error| {
@@ -107,7 +107,7 @@ impl ReadyConfig {
 
 fn open_socket(runtime_dir: &Path) -> io::Result<(ReadyChannel, WorkerEnd)> {
     let folder = NotifyFolder::new(runtime_dir)?;
-    let fd = socket::bind_datagrams(folder.socket.as_os_str())?;
+    let fd = datagram::bind_datagrams(folder.socket.as_os_str())?;
     let worker_end = WorkerEnd {
         variable: assignment("NOTIFY_SOCKET", &folder.socket),
         pipe: None,
@@ -116,7 +116,7 @@ fn open_socket(runtime_dir: &Path) -> io::Result<(ReadyChannel, WorkerEnd)> {
     Ok((ReadyChannel { fd, folder }, worker_end))
 }
 
-fn open_pipe(number: RawFd, others: &[Handover]) -> io::Result<(ReadyChannel, WorkerEnd)> {
+fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, WorkerEnd)> {
     let (reader, writer) = fd::pipe()?;
     let is_taken = |at| at == number || others.iter().any(|other| other.number == at);
     let writer = fd::move_off(writer, is_taken)?;
@@ -131,8 +131,8 @@ fn open_pipe(number: RawFd, others: &[Handover]) -> io::Result<(ReadyChannel, Wo
 
 impl WorkerEnd {
     /// The descriptor that the worker keeps, if the channel is a pipe.
-    pub fn handover(&self) -> Option<Handover> {
-        self.pipe.as_ref().map(|(writer, number)| Handover {
+    pub fn handover(&self) -> Option<FdMapping> {
+        self.pipe.as_ref().map(|(writer, number)| FdMapping {
             fd: writer.as_raw_fd(),
             number: *number,
         })
@@ -158,7 +158,7 @@ impl ReadyChannel {
             }
         };
         Ok(ReadyChannel {
-            fd: fd::adopt_fd(saved.fd)?,
+            fd: inherit::adopt_fd(saved.fd)?,
             folder: saved.socket.as_ref().map(folder),
         })
     }
@@ -175,7 +175,7 @@ impl ReadyChannel {
         for _ in 0..MAX_PER_TURN {
             let is_socket = self.folder.is_some();
             let count = if is_socket {
-                socket::receive(self.fd(), &mut buffer)
+                datagram::receive(self.fd(), &mut buffer)
             } else {
                 fd::read(self.fd(), &mut buffer)
             };
@@ -197,8 +197,8 @@ impl ReadyChannel {
     }
 }
 
-/// Parses a datagram and ignores unknown variables. BARRIER=1 needs no answer: a descriptor comes with it, and the
-/// kernel closes that because we do not receive it.
+/// Parses a datagram and ignores unknown variables. BARRIER=1 needs no answer: the sender waits until the descriptor
+/// that comes with it is closed, and [`datagram::receive`] does not take it.
 fn parse(datagram: &[u8]) -> Vec<Message> {
     let text = String::from_utf8_lossy(datagram);
     let mut messages = Vec::new();
