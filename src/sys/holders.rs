@@ -4,9 +4,10 @@
 //! sockets of each process. An unprivileged caller sees only its own processes. The other systems have no such files
 //! (fstat(1), sockstat(1) and pfiles(1) read kernel memory), so no holder is found there.
 
+use std::ffi::OsString;
 use std::fs::{self, DirEntry};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A process that holds a socket.
 pub struct Holder {
@@ -46,7 +47,7 @@ pub fn of_path(path: &Path) -> Vec<Holder> {
 /// the inode.
 fn find(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> Vec<Holder> {
     let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-    let mut links: Vec<PathBuf> = Vec::new();
+    let mut links: Vec<OsString> = Vec::new();
     for line in text.lines().skip(1) {
         let columns: Vec<&str> = line.split_whitespace().collect();
         if columns.len() > column && is_wanted(&columns) {
@@ -58,7 +59,8 @@ fn find(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> Vec<
     }
     let holder = |process: DirEntry| {
         let pid = process.file_name().to_str()?.parse().ok()?;
-        let holds = |fd: DirEntry| fs::read_link(fd.path()).is_ok_and(|link| links.contains(&link));
+        let holds =
+            |fd: DirEntry| fs::read_link(fd.path()).is_ok_and(|link| links.contains(&link.into()));
         if !entries(&process.path().join("fd")).any(holds) {
             return None;
         }
