@@ -1,6 +1,6 @@
 //! The service manager that runs us, if it listens to sd_notify(3): it is told that we serve, reload, stop.
 
-use crate::saved::record;
+use crate::saved::{record, words};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::Status;
 use crate::sys::socket::Datagrams;
@@ -19,17 +19,19 @@ pub struct ServiceManager {
     retry: Option<Time>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Starting,
-    Ready,
-    Reloading,
-    Stopping,
+words! {
+    pub enum State {
+        #[default]
+        Starting = "starting",
+        Ready = "ready",
+        Reloading = "reloading",
+        Stopping = "stopping",
+    }
 }
 
 record! {
     "manager" Saved {
-        state: String,
+        state: State,
         status: String,
     }
 }
@@ -66,14 +68,8 @@ impl ServiceManager {
     }
 
     pub fn save(&self) -> (Saved, Vec<SavedMessage>) {
-        let state = match self.state {
-            State::Starting => "starting",
-            State::Ready => "ready",
-            State::Reloading => "reloading",
-            State::Stopping => "stopping",
-        };
         let saved = Saved {
-            state: state.to_string(),
+            state: self.state,
             status: self.status.clone(),
         };
         let messages = self.queue.iter().cloned();
@@ -82,12 +78,7 @@ impl ServiceManager {
 
     /// Goes on where the saved one was.
     pub fn restore(&mut self, saved: &Saved, messages: &[SavedMessage]) {
-        self.state = match saved.state.as_str() {
-            "ready" => State::Ready,
-            "reloading" => State::Reloading,
-            "stopping" => State::Stopping,
-            _ => State::Starting,
-        };
+        self.state = saved.state;
         self.status = saved.status.clone();
         self.queue = messages
             .iter()
