@@ -332,7 +332,7 @@ impl Supervisor {
     /// An attempt to start a worker has failed.
     fn failed(&mut self, why: StartReason, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
         self.failures += 1;
-        self.start_failure = policy.tells_failures().then_some(StartFailure {
+        self.start_failure = policy.publishes_failures().then_some(StartFailure {
             failed: self.generation,
             given_up: false,
         });

@@ -387,7 +387,7 @@ impl World {
 
     fn publish(&mut self, status: &Status) {
         let workers = &status.workers;
-        let told = status.start_failure.is_none() || self.policy.tells_failures();
+        let told = status.start_failure.is_none() || self.policy.publishes_failures();
         self.check(told, "failures are told where somebody asked for it");
         self.check(
             workers
@@ -437,13 +437,10 @@ impl Random {
         let policy = Policy {
             interval: seconds(self.below(3)),
             signal_on_hup: Signal::QUIT,
-            signal_on_term: Signal::TERM,
-            kill_old_delay: Duration::ZERO,
-            auto_restart: None,
             readiness: [Readiness::Interval, Readiness::Notify][self.below(2) as usize],
             start_timeout: (self.below(3) > 0).then(|| seconds(1 + self.below(9))),
             max_start_failures: self.below(4) as u32,
-            kill_timeout: None,
+            ..Policy::default()
         };
         self.steer(&policy)
     }

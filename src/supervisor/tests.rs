@@ -16,15 +16,8 @@ impl Life {
     fn new() -> Life {
         let (supervisor, actions) = Supervisor::start(Time::ZERO);
         let policy = Policy {
-            interval: Duration::from_secs(1),
             signal_on_hup: Signal::QUIT,
-            signal_on_term: Signal::TERM,
-            kill_old_delay: Duration::ZERO,
-            auto_restart: None,
-            readiness: Readiness::Interval,
-            start_timeout: None,
-            max_start_failures: 0,
-            kill_timeout: None,
+            ..Policy::default()
         };
         Life {
             supervisor,
