@@ -249,7 +249,7 @@ impl World {
         crate::saved::save(&mut text, std::slice::from_mut(&mut saved));
         crate::saved::save(&mut text, &mut workers);
         self.history.push(text.clone());
-        let read = crate::saved::restore::<Saved>(&text).unwrap();
+        let read = crate::saved::restore::<SavedSupervisor>(&text).unwrap();
         self.check(
             read == [saved.clone()] && crate::saved::restore(&text).as_ref() == Ok(&workers),
             "what was written is what is read",

@@ -309,7 +309,11 @@ fn term_is_obeyed_in_every_phase() {
         life.news(Event::Finish(Signal::TERM));
         let mut expected = vec![line(&format!(
             "received TERM, sending TERM to all workers:{}",
-            join(alive)
+            alive
+                .iter()
+                .map(Pid::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
         ))];
         expected.extend(alive.iter().flat_map(|&pid| told(pid, Signal::TERM)));
         assert_eq!(std::mem::take(&mut life.actions), expected, "{phase}");

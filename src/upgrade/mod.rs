@@ -8,9 +8,9 @@
 use crate::files::status_file::Upgrades;
 use crate::files::{owned, pid_file};
 use crate::saved::{record, restore, save, Record};
+use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
-use crate::supervisor::{self, policy::Time};
-use crate::supervisor::{SavedWorker, Supervisor};
+use crate::supervisor::{SavedSupervisor, SavedWorker, Supervisor};
 use crate::sys::process::{self, Forked, Handover, Program};
 use crate::sys::start::Invocation;
 use crate::sys::{fd, reason};
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, PartialEq)]
 pub struct State {
     pub origin: Origin,
-    pub supervisor: supervisor::Saved,
+    pub supervisor: SavedSupervisor,
     pub workers: Vec<SavedWorker>,
     pub starting: Option<Starting>,
     pub channels: Vec<readiness::Saved>,
