@@ -168,7 +168,7 @@ pub fn left(then: Duration, now: Duration) -> Duration {
     then.saturating_sub(now)
 }
 
-/// Appends one line for each of the records. It changes none of them.
+/// Appends one line for each record, and leaves the records as they are.
 pub fn save<T: Record>(text: &mut String, records: &mut [T]) {
     for record in records {
         write_line(text, T::KIND, &record.fields());

@@ -9,8 +9,8 @@
 //!                the worker says that it is ready        as in Checking
 //!                --start-timeout is over                 as in Checking
 //!                the worker exits                        a failed start
-//!   Checking     the worker has lived for --interval,    Delaying if there are old workers to replace,
-//!                or says that it is ready                otherwise Up
+//!   Checking     the worker has lived for --interval,    Up if no worker was up before. In a restart Delaying,
+//!                or says that it is ready                or with no delay Up, and the old workers are signalled
 //!                --start-timeout is over                 Overdue, and the worker is killed
 //!                the worker exits                        a failed start
 //!   Overdue      the worker exits                        a failed start
@@ -24,11 +24,12 @@
 //! ```
 //!
 //! After a failed start comes Pausing. After as many as `--max-start-failures` in a row comes Up if an old worker
-//! can stay, otherwise Finishing. A SIGHUP during Starting or Delaying causes one more restart after it.
+//! can stay, otherwise Finishing. A SIGHUP during Starting or Delaying causes one more restart in the next Up.
+//! Pausing comes before Forking whenever the last start is too recent.
 //!
 //! The caller performs the actions in order, and answers `Spawn` with `Spawned` or `SpawnFailed` before any other
-//! event. In each turn of its loop it reports every exit first and `Tick` last: otherwise a deadline could pass
-//! before the news that the worker is dead.
+//! event. In each turn of its loop it reports every exit first and `Tick` last. Otherwise a deadline could pass for
+//! a worker that is already dead.
 
 pub mod policy;
 mod saved;
@@ -46,7 +47,7 @@ use signal::Signal;
 use std::time::Duration;
 use worker::{Generation, Pid, Role, StartFailure, Status, StopState, WaitStatus, Worker};
 
-/// The kernel's news, as far as it concerns workers.
+/// News from the kernel, from a worker or from the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Answers `Spawn`: the worker is forked.
@@ -59,17 +60,17 @@ pub enum Event {
     Ready(Pid),
     /// This worker asks for so much time, from now on, to become ready.
     Extend(Pid, Duration),
-    /// A child was reaped. It may be a stranger if we are process 1.
+    /// A child was reaped. It need not be a worker: process 1 reaps orphans of any program.
     Exited { pid: Pid, status: WaitStatus },
     /// SIGHUP.
     Hup,
     /// SIGTERM, SIGINT or SIGQUIT.
     Finish(Signal),
-    /// The end of a turn: deadlines may have passed.
+    /// The end of a turn: a deadline may have passed.
     Tick,
 }
 
-/// An order to the caller.
+/// An order to the caller of the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Spawn {
@@ -81,7 +82,7 @@ pub enum Action {
     },
     /// Write the status file.
     Publish(Status),
-    /// Log a line that Perl's start_server logs, too.
+    /// Log a line that Perl's start_server also logs.
     LogCompat(String),
     /// Log a line of our own.
     LogNote(String),
@@ -89,32 +90,33 @@ pub enum Action {
     Finish(Outcome),
 }
 
-/// Why the program exits.
+/// The reason for the exit of start_server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// SIGTERM, SIGINT or SIGQUIT came.
     Stopped,
     /// No worker could be started.
     GivenUp,
 }
 
-/// The shortest time from one start to the next. With `--interval=0` a program that exits at once would
-/// otherwise be started as often as the machine can.
+/// The shortest time from one start to the next. Without it, and with `--interval=0`, a program that exits at once
+/// would be started thousands of times a second.
 pub const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The workers, and what is being done with them.
+/// The state of all workers.
 pub struct Supervisor {
     phase: Phase,
-    /// The generation of the last worker that was started, or failed to start.
+    /// The generation of the last start, even if it failed.
     generation: Generation,
     /// All live workers, oldest first. At most one is the candidate, and at most one is current.
     workers: Vec<Worker>,
-    /// The time of the last start.
-    attempted: Time,
-    /// A HUP came during a restart. However many came, one restart follows.
+    /// The time of the last start, even if it failed.
+    last_start: Time,
+    /// At least one HUP came during a start: one more restart follows.
     restart_again: bool,
     /// Failed starts in a row.
     failures: u32,
-    /// The last failed start, until a worker is up.
+    /// The last failed start, until a worker passes its check.
     start_failure: Option<StartFailure>,
 }
 
@@ -123,47 +125,45 @@ enum Phase {
     /// A worker is being started.
     Starting(StartReason, StartStep),
     /// The current worker is up and nothing is in progress.
-    Up {
-        since: Time,
-    },
+    Up { since: Time },
     /// The current worker and the old ones serve side by side.
-    Delaying {
-        since: Time,
-        until: Time,
-    },
-    /// No worker is started any more; those that are left shall exit.
+    Delaying { since: Time, until: Time },
+    /// No worker is started any more. The remaining ones are about to exit.
     Finishing(Outcome),
+    /// No worker is left, and the caller has been ordered to exit.
     Finished,
 }
 
 words! {
-    /// In the saved text it is the answer to the question whether no worker is up.
+    /// Its words are the values of the saved field `vacancy`: is there no current worker?
     pub enum StartReason {
-        /// There is no current worker: this is the first start, or the current worker exited.
+        /// There is no current worker: this is the first start, or the current worker has exited.
         #[default]
         NoWorker = "true",
-        /// The new worker replaces old ones, which are signalled when it is up.
+        /// The new worker replaces old ones. They are signalled when it has passed its check.
         Restart = "false",
     }
 }
 
-/// `until` is the deadline of the check: reaching it means success with `--interval`, failure with `--ready`.
+/// In `Executing` and `Checking`, `until` is the deadline of the check: reaching it means success with `--interval`,
+/// failure with `--ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StartStep {
     /// `Spawn` is not answered yet.
     Forking,
-    /// The fork has not executed the program yet. This may take long, and `--interval` does not end it.
+    /// The fork has not executed the program yet. On a slow file system this can outlast the interval, and then the
+    /// worker has not passed its check.
     Executing { until: Option<Time> },
-    /// The program runs, but may fail yet.
+    /// The program runs, but can still fail.
     Checking { until: Option<Time> },
-    /// The worker was not ready in time and is killed, but has not exited yet.
+    /// The worker was not ready in time. It was sent SIGKILL, but has not exited yet.
     Overdue,
-    /// The start failed. As in Perl, the next one waits until the interval is over, even after an early exit:
+    /// The start failed. As in Perl, the next one waits for the end of the interval, even after an early exit:
     /// a storm of starts would hide the cause.
     Pausing { until: Time },
 }
 
-/// The reaction to one event.
+/// The reaction to one event: its actions, and the values on which they depend.
 struct Reaction<'a> {
     now: Time,
     policy: &'a Policy,
@@ -208,7 +208,7 @@ impl Supervisor {
             phase: Phase::Starting(StartReason::NoWorker, StartStep::Forking),
             generation,
             workers: Vec::new(),
-            attempted: now,
+            last_start: now,
             restart_again: false,
             failures: 0,
             start_failure: None,
@@ -216,6 +216,7 @@ impl Supervisor {
         (supervisor, vec![Action::Spawn { generation }])
     }
 
+    /// Takes in one event and returns the actions that it causes, in order.
     pub fn handle(&mut self, event: Event, now: Time, policy: &Policy) -> Vec<Action> {
         let mut reaction = Reaction {
             now,
@@ -236,7 +237,7 @@ impl Supervisor {
         reaction.actions
     }
 
-    /// Returns when `Tick` is due at the latest, if no other event comes.
+    /// Returns the time at which the supervisor needs a `Tick`, even if nothing else happens.
     pub fn deadline(&self, policy: &Policy) -> Option<Time> {
         let phase_ends = match self.phase {
             Phase::Starting(_, step) => match step {
@@ -258,24 +259,24 @@ impl Supervisor {
         kills.chain(phase_ends).min()
     }
 
-    /// Whether the current worker is up and nothing is in progress.
+    /// Returns true if the current worker is up and nothing is in progress.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up { .. })
     }
 
-    /// Whether no worker is started any more.
+    /// Returns true if no worker is started any more.
     pub fn is_finishing(&self) -> bool {
         matches!(self.phase, Phase::Finishing(_) | Phase::Finished)
     }
 
-    /// Whether this worker is being started.
+    /// Returns true if this is the worker that is being started.
     pub fn is_candidate(&self, pid: Pid) -> bool {
         self.workers
             .iter()
             .any(|worker| worker.pid == pid && worker.role == Role::Candidate)
     }
 
-    /// Returns what was published last.
+    /// Returns the status that was published last.
     pub fn status(&self) -> Status {
         let passed = self
             .workers
@@ -309,7 +310,7 @@ impl Supervisor {
 
     fn on_spawn_failed(&mut self, reaction: &mut Reaction) {
         if let Phase::Starting(why, StartStep::Forking) = self.phase {
-            self.fail_start(why, reaction);
+            self.on_start_failed(why, reaction);
         }
     }
 
@@ -372,7 +373,7 @@ impl Supervisor {
             "new worker {pid} seems to have failed to start, exit status:{status}"
         ));
         if let Phase::Starting(why, _) = self.phase {
-            self.fail_start(why, reaction);
+            self.on_start_failed(why, reaction);
         }
     }
 
@@ -381,7 +382,7 @@ impl Supervisor {
             "worker {pid} died unexpectedly with status:{status}, restarting"
         ));
         self.publish(reaction);
-        // The old workers are not signalled before the end of the delay: they serve until the next worker is up.
+        // During the delay the old workers are still serving. They are signalled when the next worker is up.
         let why = if matches!(self.phase, Phase::Delaying { .. }) {
             StartReason::Restart
         } else {
@@ -390,8 +391,8 @@ impl Supervisor {
         self.spawn_or_pause(why, reaction);
     }
 
-    /// Tries again after a pause, unless the start has failed too often.
-    fn fail_start(&mut self, why: StartReason, reaction: &mut Reaction) {
+    /// Pauses before the next start, or gives up if too many have failed.
+    fn on_start_failed(&mut self, why: StartReason, reaction: &mut Reaction) {
         self.failures += 1;
         self.start_failure = reaction
             .policy
@@ -406,7 +407,7 @@ impl Supervisor {
         if self.start_failure.is_some() {
             self.publish(reaction);
         }
-        self.pause(why, self.attempted + reaction.policy.interval);
+        self.pause(why, self.last_start + reaction.policy.interval);
     }
 
     /// Makes the newest old worker the current one again, or finishes if none can stay.
@@ -427,7 +428,7 @@ impl Supervisor {
         reaction.log_note(format!(
             "giving up the restart after {failures} failed starts, generation {generation} is still serving"
         ));
-        // If one more restart follows at once, the starts of that one count.
+        // A HUP that came meanwhile causes the next restart at once: until that fails, too, nothing is given up.
         if let Some(failure) = &mut self.start_failure {
             failure.given_up = !self.restart_again;
         }
@@ -528,7 +529,7 @@ impl Supervisor {
         }
     }
 
-    /// Kills the candidate, which was not ready in time.
+    /// Kills the candidate: it was not ready in time.
     fn kill_overdue(&mut self, why: StartReason, reaction: &mut Reaction) {
         if let Some(candidate) = self.workers.last_mut() {
             let pid = candidate.pid;
@@ -540,7 +541,7 @@ impl Supervisor {
         self.phase = Phase::Starting(why, StartStep::Overdue);
     }
 
-    /// Makes the candidate, which has passed its check, the current worker.
+    /// Makes the candidate the current worker: it has passed its check.
     fn promote(&mut self, why: StartReason, reaction: &mut Reaction) {
         if let Some(candidate) = self.workers.last_mut() {
             candidate.role = Role::Current;
@@ -576,7 +577,7 @@ impl Supervisor {
         self.phase = Phase::Delaying { since, until };
     }
 
-    /// Ends a restart: the current worker has been up since `since`.
+    /// Ends a restart. `since` is the time at which the current worker passed its check.
     fn signal_old_workers(&mut self, since: Time, reaction: &mut Reaction) {
         reaction.log_compat("killing old workers".to_string());
         let old = |worker: &&mut Worker| worker.role == Role::Old;
@@ -586,7 +587,7 @@ impl Supervisor {
         self.enter_up(since, reaction);
     }
 
-    /// Begins the next restart at once if it is due already.
+    /// Ends a start or a restart, and begins the next restart if one is due already.
     fn enter_up(&mut self, since: Time, reaction: &mut Reaction) {
         self.phase = Phase::Up { since };
         if self.restart_again {
@@ -596,13 +597,12 @@ impl Supervisor {
         }
     }
 
-    /// Restarts if the current worker is old enough.
+    /// Restarts if the auto-restart is due.
     fn auto_restart(&mut self, since: Time, reaction: &mut Reaction) {
-        let due = |time: Time| time <= reaction.now;
         let Some(interval) = reaction.policy.auto_restart else {
             return;
         };
-        if due(self.auto_restart_time(since, interval)) {
+        if self.auto_restart_time(since, interval) <= reaction.now {
             let forced = if self.has_old_workers() {
                 "forced, "
             } else {
@@ -616,15 +616,16 @@ impl Supervisor {
         }
     }
 
-    /// Returns when an auto-restart is due. It waits for old workers to exit, but for one more interval at most.
+    /// Returns the time of the next auto-restart. It waits until old workers have exited, but not longer than one
+    /// more interval.
     fn auto_restart_time(&self, since: Time, interval: Duration) -> Time {
         let intervals = if self.has_old_workers() { 2 } else { 1 };
         since + interval * intervals
     }
 
-    /// Starts a worker at once, or when the last start was [`SHORTEST_PAUSE`] ago.
+    /// Starts a worker at once, or after a pause if the last start is too recent.
     fn spawn_or_pause(&mut self, why: StartReason, reaction: &mut Reaction) {
-        if reaction.now >= self.attempted + SHORTEST_PAUSE {
+        if reaction.now >= self.last_start + SHORTEST_PAUSE {
             self.spawn(why, reaction);
         } else {
             self.pause(why, reaction.now);
@@ -633,14 +634,14 @@ impl Supervisor {
 
     fn spawn(&mut self, why: StartReason, reaction: &mut Reaction) {
         self.generation += 1;
-        self.attempted = reaction.now;
+        self.last_start = reaction.now;
         self.phase = Phase::Starting(why, StartStep::Forking);
         let generation = self.generation;
         reaction.actions.push(Action::Spawn { generation });
     }
 
     fn pause(&mut self, why: StartReason, until: Time) {
-        let until = until.max(self.attempted + SHORTEST_PAUSE);
+        let until = until.max(self.last_start + SHORTEST_PAUSE);
         self.phase = Phase::Starting(why, StartStep::Pausing { until });
     }
 
@@ -659,7 +660,7 @@ impl Supervisor {
     }
 }
 
-/// Returns when a worker that was signalled to finish is to be killed.
+/// Returns the time at which `--kill-timeout` is over for this worker.
 fn kill_time(worker: &Worker, policy: &Policy) -> Option<Time> {
     match worker.stop {
         StopState::SignalledAt(time) => policy.kill_timeout.map(|timeout| time + timeout),

@@ -1,4 +1,4 @@
-//! The times and signals that govern the supervisor, as options and environment give them. Pure.
+//! The times, signals and limits of the supervisor, from options and environment. Pure.
 
 use crate::supervisor::signal::Signal;
 use std::ffi::OsStr;
@@ -7,23 +7,23 @@ use std::time::Duration;
 /// A moment, as the time since a fixed one, on a clock that never goes back.
 pub type Time = Duration;
 
-/// It is read again in every turn of the loop, because envdir can change it.
+/// The times, signals and limits. The daemon reads them again in every turn, because envdir can change them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long a new worker must live to count as started.
+    /// The time for which a new worker must live to pass its check.
     pub interval: Duration,
     pub signal_on_hup: Signal,
     pub signal_on_term: Signal,
-    /// How long a new worker and the old ones serve side by side.
+    /// The time for which a new worker and the old ones serve side by side.
     pub kill_old_delay: Duration,
     /// The age at which a worker is replaced; `None` is never.
     pub auto_restart: Option<Duration>,
     pub readiness: Readiness,
-    /// How long a new worker may take to become ready; `None` is for ever.
+    /// The time after which a new worker that is not ready is killed; `None` is never.
     pub start_timeout: Option<Duration>,
     /// A restart is given up after so many failed starts in a row; 0 is never.
     pub max_start_failures: u32,
-    /// How long a worker that was signalled to finish may live; `None` is for ever.
+    /// The time after which a worker that was signalled to finish is killed; `None` is never.
     pub kill_timeout: Option<Duration>,
 }
 
@@ -44,7 +44,7 @@ impl Default for Policy {
     }
 }
 
-/// How a new worker passes its check.
+/// The check that a new worker must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// It lives for the interval.
@@ -56,7 +56,7 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// Whether the worker itself says that it is ready.
+    /// Returns true if the worker itself says that it is ready.
     pub fn is_announced(self) -> bool {
         self != Readiness::Interval
     }
@@ -69,15 +69,15 @@ const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 const AUTO_RESTART_KILL_OLD_DELAY: Duration = Duration::from_secs(5);
 
 impl Policy {
-    /// Whether failed starts are published. With Perl's options alone the status file is as Perl's.
+    /// Returns true if failed starts are published. With Perl's options alone they are not.
     pub fn publishes_failures(&self) -> bool {
         self.readiness.is_announced() || self.max_start_failures != 0
     }
 
-    /// Returns this policy, which is that of the options alone, as changed by environment variables.
+    /// Returns the policy that results from `self`, made of options alone, and from the environment.
     ///
-    /// `variable` looks one up. A value that is not a number of seconds counts as not set and is reported to
-    /// `warn` in one sentence.
+    /// `variable` looks up one variable. If its value is not a number of seconds, the variable counts as not set,
+    /// and `warn` gets a sentence about it.
     pub fn with_overrides<'a>(
         &self,
         variable: impl Fn(&str) -> Option<&'a OsStr>,

@@ -1,4 +1,4 @@
-//! The supervisor as records, so that it outlives the program in which it runs.
+//! The supervisor as records of the saved text, with which it outlives the program.
 
 use super::*;
 use crate::error::Error;
@@ -13,7 +13,7 @@ record! {
         failed: Option<Generation>,
         given_up: bool,
         phase: SavedPhase,
-        /// Means something only while a worker is being started.
+        /// Used only while a worker is being started.
         why as "vacancy": StartReason,
         since: Option<Duration>,
         left: Option<Duration>,
@@ -53,7 +53,7 @@ impl Supervisor {
         let (phase, since, until) = self.phase.save();
         let saved = SavedSupervisor {
             generation: self.generation,
-            attempted: ago(self.attempted, now),
+            attempted: ago(self.last_start, now),
             restart_again: self.restart_again,
             failures: self.failures,
             failed: self.start_failure.map(|failure| failure.failed),
@@ -71,7 +71,7 @@ impl Supervisor {
         (saved, workers.collect())
     }
 
-    /// Makes the supervisor that was saved. Fails if it was saved in a phase that lasts for no time.
+    /// Returns the supervisor that was saved. Fails if its phase cannot be continued.
     pub fn restore(
         saved: &SavedSupervisor,
         workers: &[SavedWorker],
@@ -82,7 +82,7 @@ impl Supervisor {
             phase: Phase::restore(saved, now)?,
             generation: saved.generation,
             workers: workers.collect(),
-            attempted: now.saturating_sub(saved.attempted),
+            last_start: now.saturating_sub(saved.attempted),
             restart_again: saved.restart_again,
             failures: saved.failures,
             start_failure: saved.failed.map(|failed| StartFailure {
@@ -94,7 +94,7 @@ impl Supervisor {
 }
 
 impl Phase {
-    /// Returns the phase, when it began and when it ends, as far as these are known.
+    /// Returns the phase without its times, then its beginning and its end if it has them.
     fn save(self) -> (SavedPhase, Option<Time>, Option<Time>) {
         match self {
             Phase::Starting(_, step) => match step {

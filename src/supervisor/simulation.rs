@@ -1,4 +1,4 @@
-//! Random histories of events, each from a seed, and the promises that the supervisor keeps in all of them.
+//! Random histories of events, and the promises that the supervisor keeps in each of them.
 //!
 //! A failure prints the seed and the history. `SEED=7 HISTORIES=1 cargo test simulation` runs one history again.
 
@@ -460,7 +460,7 @@ impl Random {
         self.override_policy(&policy)
     }
 
-    /// Changes what envdir can change.
+    /// Changes the values that envdir can change.
     fn override_policy(&mut self, policy: &Policy) -> Policy {
         let seconds = |number| Duration::from_secs(number);
         Policy {

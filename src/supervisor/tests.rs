@@ -590,7 +590,7 @@ fn a_worker_that_does_not_finish_in_time_is_killed() {
     assert_eq!(scenario.seconds_left(), None);
 }
 
-/// What version 0.1.0 wrote must be read for ever, or upgrades from it fail.
+/// If one of these words changed, an upgrade from version 0.1.0 would fail.
 #[test]
 fn every_phase_is_saved_in_the_words_of_version_0_1_0() {
     let (since, until, now) = (Time::from_secs(1), Time::from_secs(5), Time::from_secs(2));

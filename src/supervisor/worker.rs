@@ -1,4 +1,4 @@
-//! What the supervisor knows of its workers, and what of it is published. Pure.
+//! The data on workers, and the part of it that is published. Pure.
 
 use crate::saved::words;
 use crate::supervisor::policy::Time;
@@ -34,13 +34,13 @@ words! {
     }
 }
 
-/// Whether a worker was signalled to finish.
+/// The signals to finish that a worker was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
     NotSignalled,
-    /// The time of the first signal.
+    /// It was sent the first one at this time.
     SignalledAt(Time),
-    /// It was sent SIGKILL, because it did not finish, or was not ready, in time.
+    /// It was sent SIGKILL, because it had not exited, or was not ready, in time.
     Killed,
 }
 
