@@ -18,7 +18,7 @@ pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        // The multiplication makes neighbouring seeds differ; the state must not be 0.
+        // The multiplication sets neighbouring seeds far apart. The state must not be 0.
         Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 

@@ -9,13 +9,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
-/// One line of the text. [`record!`] defines one.
+/// One line of the text. [`record!`] defines one. Reading starts with the default and overwrites every field.
 pub trait Record: Default {
     const KIND: &'static str;
     fn fields(&mut self) -> Vec<Field<'_>>;
 }
 
-/// The name of a field in the text, and its value, to be written or to be overwritten by what is read.
+/// The name of a field in the text, and its value for writing or reading.
 pub type Field<'a> = (&'static str, &'a mut dyn Value);
 
 /// Defines a struct that is a record. `field as "name"` gives a field another name in the text.
@@ -39,14 +39,14 @@ macro_rules! record {
 }
 pub(crate) use record;
 
-/// Defines an enum that is a value of a field: each variant has its word in the text.
+/// Defines an enum that can be the value of a field. Each variant has one word in the text, for writing and reading.
 macro_rules! words {
-    ($(#[$attribute:meta])* $visibility:vis enum $type:ident {
+    ($(#[$attribute:meta])* pub enum $type:ident {
         $($(#[$variant_attribute:meta])* $variant:ident = $word:literal,)*
     }) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        $visibility enum $type { $($(#[$variant_attribute])* $variant,)* }
+        pub enum $type { $($(#[$variant_attribute])* $variant,)* }
 
         impl $crate::saved::Value for $type {
             fn write(&self, text: &mut String) {
@@ -62,7 +62,7 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// The type of a field.
+/// A type that a field can have.
 pub trait Value {
     fn write(&self, text: &mut String);
     /// Returns `None` if the text is not a value of this type.

@@ -135,7 +135,7 @@ enum Phase {
 }
 
 words! {
-    /// Its words are the values of the saved field `vacancy`: is there no current worker?
+    /// Saved in the field `vacancy`, which is true if there is no current worker.
     pub enum StartReason {
         /// There is no current worker: this is the first start, or the current worker has exited.
         #[default]
@@ -410,13 +410,14 @@ impl Supervisor {
         self.pause(why, self.last_start + reaction.policy.interval);
     }
 
-    /// Makes the newest old worker the current one again, or finishes if none can stay.
+    /// Makes an old worker the current one again, or finishes if none can stay.
     fn give_up(&mut self, reaction: &mut Reaction) {
         let failures = std::mem::take(&mut self.failures);
+        // At most one old worker has not been signalled yet.
         let can_stay = |worker: &&mut Worker| {
             worker.role == Role::Old && worker.stop == StopState::NotSignalled
         };
-        let Some(worker) = self.workers.iter_mut().rev().find(can_stay) else {
+        let Some(worker) = self.workers.iter_mut().find(can_stay) else {
             reaction.log_note(format!(
                 "giving up after {failures} failed starts, no worker is left to serve"
             ));

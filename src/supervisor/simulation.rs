@@ -73,6 +73,8 @@ struct World {
     generation_at_hup: Option<Generation>,
     hups: usize,
     restarts_by_hup: usize,
+    /// The number of workers in the status that was published last.
+    published: usize,
     history: Vec<String>,
 }
 
@@ -99,6 +101,7 @@ impl World {
             generation_at_hup: None,
             hups: 0,
             restarts_by_hup: 0,
+            published: 0,
             history: Vec::new(),
         };
         world.perform(actions);
@@ -248,6 +251,15 @@ impl World {
         if let Some(deadline) = self.supervisor.deadline(&self.policy) {
             self.promise(deadline > self.now, "no deadline is left in the past");
         }
+        self.promise(
+            self.published == self.passed(),
+            "after each turn the published workers are those alive that have passed their check",
+        );
+        let can_stay = |worker: &&Worker| worker.stop == StopState::NotSignalled;
+        self.promise(
+            self.supervisor.old_workers().filter(can_stay).count() <= 1,
+            "at most one old worker is not signalled",
+        );
     }
 
     /// Saves the supervisor as text and goes on with the one restored from it.
@@ -321,6 +333,11 @@ impl World {
     fn spawn(&mut self, generation: Generation) {
         self.promise(!self.terminated, "no start after TERM");
         self.promise(!self.given_up, "no start after giving up");
+        let allowed = self.policy.max_start_failures;
+        self.promise(
+            allowed == 0 || self.failures < allowed,
+            "no start after as many failed ones as allowed",
+        );
         self.promise(generation == self.generation + 1, "generations rise by one");
         self.promise(
             self.live.values().all(|process| process.passed),
@@ -429,11 +446,15 @@ impl World {
                 "a published worker has run its program for the whole interval, or has said that it is ready",
             );
         }
-        let passed = self.live.values().filter(|process| process.passed).count();
+        self.published = workers.len();
         self.promise(
-            passed == workers.len(),
+            self.published == self.passed(),
             "all workers that have passed their check are published",
         );
+    }
+
+    fn passed(&self) -> usize {
+        self.live.values().filter(|process| process.passed).count()
     }
 
     fn promise(&self, holds: bool, promise: &str) {

@@ -338,6 +338,17 @@ fn term_signals_all_workers_in_every_phase() {
 }
 
 #[test]
+fn the_exit_of_a_candidate_after_term_is_not_published() {
+    let mut scenario = Scenario::up();
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.actions.clear();
+    scenario.exit(102, 15);
+    scenario.expect(&[compat("worker 102 died, status:15")]);
+}
+
+#[test]
 fn a_further_term_or_int_signals_the_remaining_workers_again() {
     let mut scenario = Scenario::up();
     scenario.policy.signal_on_term = Signal::QUIT;
@@ -493,11 +504,24 @@ fn a_restart_is_given_up_after_too_many_failed_starts_until_the_next_hup() {
         Spawn { generation: 4 },
     ]);
     scenario.spawn(104);
+    scenario.exit(104, 256);
+    scenario.pass(1);
+    scenario.spawn(105);
+    scenario.actions.clear();
+    scenario.exit(105, 256);
+    scenario.expect(&[
+        compat("new worker 105 seems to have failed to start, exit status:256"),
+        note("giving up the restart after 2 failed starts, generation 1 is still serving"),
+        published_failure(&[(1, 101, Role::Current)], 5, true),
+    ]);
+    scenario.pass(1);
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(106);
     scenario.actions.clear();
     scenario.pass(1);
     assert_eq!(
         scenario.actions[0],
-        published(&[(1, 101, Role::Old), (4, 104, Role::Current)])
+        published(&[(1, 101, Role::Old), (6, 106, Role::Current)])
     );
 }
 

@@ -34,11 +34,11 @@ words! {
     }
 }
 
-/// The signals to finish that a worker was sent.
+/// The signals that a worker was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
     NotSignalled,
-    /// It was sent the first one at this time.
+    /// It was sent the first signal to finish at this time.
     SignalledAt(Time),
     /// It was sent SIGKILL, because it had not exited, or was not ready, in time.
     Killed,
