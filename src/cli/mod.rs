@@ -3,15 +3,20 @@
 //! lexopt cannot be asked to read `-port`, `--PORT` or `--po`, so the words are taken apart here.
 
 pub mod endpoint;
+mod help;
+mod splitting;
+mod values;
 
-use crate::supervisor::policy::{parse_whole, Policy, Readiness};
+pub use help::HELP;
+
+use crate::supervisor::policy::Policy;
 use crate::supervisor::signal::Signal;
 use endpoint::Endpoint;
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use splitting::take_apart;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use values::{log_target, seconds};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -74,92 +79,8 @@ pub enum LogTarget {
     Command(OsString),
 }
 
-/// The names Perl's start_server has. Any unique prefix of one of these is it.
-const PERL_OPTIONS: &[(&str, Takes)] = &[
-    ("port", Takes::Text),
-    ("path", Takes::Text),
-    ("dir", Takes::Text),
-    ("interval", Takes::Number),
-    ("signal-on-hup", Takes::Text),
-    ("signal-on-term", Takes::Text),
-    ("pid-file", Takes::Text),
-    ("status-file", Takes::Text),
-    ("envdir", Takes::Text),
-    ("log-file", Takes::Text),
-    ("daemonize", Takes::Nothing),
-    ("enable-auto-restart", Takes::Nothing),
-    ("auto-restart-interval", Takes::Number),
-    ("kill-old-delay", Takes::Number),
-    ("backlog", Takes::Number),
-    ("restart", Takes::Nothing),
-    ("stop", Takes::Nothing),
-    ("help", Takes::Nothing),
-    ("version", Takes::Nothing),
-];
-
-/// The names only we have: to be given in full, so that no abbreviation in an old script changes its meaning.
-const EXTENSIONS: &[(&str, Takes)] = &[
-    ("ready", Takes::Text),
-    ("start-timeout", Takes::Number),
-    ("max-start-failures", Takes::Number),
-    ("kill-timeout", Takes::Number),
-    ("path-mode", Takes::Text),
-    ("listen-fds", Takes::Nothing),
-    ("upgrade", Takes::Nothing),
-    ("status", Takes::Nothing),
-    ("timeout", Takes::Number),
-];
-
 /// The default of `--start-timeout`, in seconds.
 const START_TIMEOUT: u32 = 60;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
-    Nothing,
-    Text,
-    Number,
-}
-
-pub const HELP: &str = "\
-Usage: start_server [options] -- server-prog server-arg1 server-arg2 ...
-       start_server --restart --pid-file=FILE --status-file=FILE
-       start_server --upgrade --pid-file=FILE --status-file=FILE
-       start_server --stop --pid-file=FILE
-       start_server --status --pid-file=FILE [--status-file=FILE]
-Runs a server under sockets bound once. On HUP it starts a new one and, if and
-only if that comes up, tells the old one to finish.
-  --port=[HOST:][u]PORT[=FD]  listen on a TCP port, with u on UDP; repeatable
-  --path=PATH                 listen on a Unix socket; repeatable
-  --path-mode=MODE            the mode of the files of all --path (0777)
-  --backlog=N                 length of the listen queue (SOMAXCONN)
-  --listen-fds                describe the sockets as systemd does, too
-  --dir=DIR                   working directory of the server
-  --interval=SECONDS          how long a new server must live to count as up (1)
-  --ready=interval|notify|fd=N  or that it says so: by sd_notify(3), on a pipe
-  --start-timeout=SECONDS     how long that may take (60; 0: for ever)
-  --max-start-failures=N      give a restart up after N failed starts (0: never)
-  --signal-on-hup=SIGNAL      what tells old servers to finish after HUP (TERM)
-  --signal-on-term=SIGNAL     what tells all servers to finish after TERM (TERM)
-  --kill-old-delay=SECONDS    let new and old serve side by side this long (0; 5
-                              with --enable-auto-restart)
-  --kill-timeout=SECONDS      kill what takes longer to finish (0: never)
-  --enable-auto-restart       restart the server by time
-  --auto-restart-interval=SECONDS  how often (360)
-  --pid-file=FILE             hold the pid of start_server in FILE, locked
-  --status-file=FILE          hold a line GENERATION:PID for each server in FILE
-  --envdir=DIR                environment variables: the files in DIR
-  --log-file=FILE             append standard output and standard error to FILE
-  --log-file='| COMMAND'      ... or pipe them into COMMAND
-  --daemonize                 go into the background; needs --log-file
-  --restart                   restart the server of --pid-file; wait until the
-                              old one is gone (exit status 3: given up)
-  --upgrade                   replace it by the program now at its path; wait
-  --stop                      end the start_server of --pid-file; wait
-  --timeout=SECONDS           wait no longer (0: for ever); exit status 2
-  --status                    tell about the start_server of --pid-file
-  --help, --version           print this, or the version
-See start_server(1).
-";
 
 /// Reads the command line, without the program's own name. The error is one line, fit to be printed.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
@@ -249,280 +170,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
     })))
 }
 
-/// The options as given, in order. A flag's value is empty.
-struct Given(Vec<(&'static str, OsString)>);
-
-/// The options, and what is neither an option nor an option's value: the worker's program with its arguments.
-fn take_apart(words: impl IntoIterator<Item = OsString>) -> Result<(Given, Vec<OsString>), String> {
-    let mut words = words.into_iter().peekable();
-    let mut given = Vec::new();
-    let mut free = Vec::new();
-    while let Some(word) = words.next() {
-        let Some(option) = word
-            .as_bytes()
-            .strip_prefix(b"-")
-            .filter(|rest| !rest.is_empty())
-        else {
-            free.push(word);
-            continue;
-        };
-        let option = option.strip_prefix(b"-").unwrap_or(option);
-        if option.is_empty() {
-            free.extend(words);
-            break;
-        }
-        let mut halves = option.splitn(2, |&byte| byte == b'=');
-        let typed = String::from_utf8_lossy(halves.next().unwrap_or_default());
-        let attached = halves
-            .next()
-            .map(|value| OsStr::from_bytes(value).to_os_string());
-        let (mut name, mut takes) = find(&typed)?;
-        let mut value_follows = || {
-            words
-                .peek()
-                .is_some_and(|next| !next.as_bytes().starts_with(b"-"))
-        };
-        if name == "status" && (attached.is_some() || value_follows()) {
-            // With a value it is what it is to Perl's start_server: an abbreviation.
-            (name, takes) = ("status-file", Takes::Text);
-        }
-        let value = match (takes, attached) {
-            (Takes::Nothing, None) => OsString::new(),
-            (Takes::Nothing, Some(value)) => {
-                return Err(format!(
-                    "--{name}={} takes no value",
-                    value.to_string_lossy()
-                ))
-            }
-            (Takes::Text | Takes::Number, Some(value)) if value.is_empty() => {
-                return Err(format!("--{name} needs a value"))
-            }
-            (Takes::Text | Takes::Number, Some(value)) => value,
-            // The next word is the value even if it begins with a dash.
-            (Takes::Text | Takes::Number, None) => words
-                .next()
-                .ok_or_else(|| format!("--{name} needs a value"))?,
-        };
-        given.push((name, value));
-    }
-    Ok((Given(given), free))
-}
-
-/// Finds the option that a word, without its dashes and its value, means.
-fn find(typed: &str) -> Result<(&'static str, Takes), String> {
-    let lower = typed.to_ascii_lowercase();
-    if let Some(option) = PERL_OPTIONS
-        .iter()
-        .chain(EXTENSIONS)
-        .find(|(name, _)| *name == lower)
-    {
-        return Ok(*option);
-    }
-    let mut matches = PERL_OPTIONS
-        .iter()
-        .filter(|(name, _)| name.starts_with(&lower) && !lower.is_empty());
-    match (matches.next(), matches.next()) {
-        (Some(option), None) => Ok(*option),
-        (Some((first, _)), Some((second, _))) => Err(format!(
-            "--{typed} is ambiguous: it may be --{first} or --{second}"
-        )),
-        (None, _) => Err(format!(
-            "--{typed} is not an option; see start_server --help"
-        )),
-    }
-}
-
-impl Given {
-    fn has(&self, name: &'static str) -> bool {
-        self.last(name).is_some()
-    }
-
-    /// The values of an option that accumulates.
-    fn all(&self, name: &'static str) -> impl Iterator<Item = &OsString> {
-        self.0
-            .iter()
-            .filter(move |(given, _)| *given == name)
-            .map(|(_, value)| value)
-    }
-
-    /// The value of an option that doesn't: the last one given.
-    fn last(&self, name: &'static str) -> Option<&OsString> {
-        self.all(name).last()
-    }
-
-    /// A text that is given and not empty: `--pid-file "$UNSET"` is no pid file, as under Perl.
-    fn text(&self, name: &'static str) -> Option<&OsString> {
-        self.last(name).filter(|value| !value.is_empty())
-    }
-
-    fn path(&self, name: &'static str) -> Option<PathBuf> {
-        self.text(name).map(PathBuf::from)
-    }
-
-    /// Not even Perl takes an empty one for none.
-    fn dir(&self) -> Result<Option<PathBuf>, String> {
-        match self.last("dir") {
-            Some(dir) if dir.is_empty() => Err("--dir needs a value".to_string()),
-            dir => Ok(dir.map(PathBuf::from)),
-        }
-    }
-
-    fn number(&self, name: &'static str) -> Result<Option<u32>, String> {
-        let mut last = None;
-        for value in self.all(name) {
-            let number = parse_whole(&value.to_string_lossy());
-            last = Some(number.map_err(|reason| refuse(name, value, reason))?);
-        }
-        Ok(last)
-    }
-
-    fn backlog(&self) -> Result<Option<i32>, String> {
-        match self.number("backlog")? {
-            None | Some(0) => Ok(None),
-            Some(number) => match number.try_into() {
-                Ok(number) => Ok(Some(number)),
-                Err(_) => Err(format!("--backlog={number}: too large a number")),
-            },
-        }
-    }
-
-    fn readiness(&self) -> Result<Readiness, String> {
-        let Some(value) = self.last("ready") else {
-            return Ok(Readiness::Interval);
-        };
-        match value.as_bytes() {
-            b"interval" => return Ok(Readiness::Interval),
-            b"notify" => return Ok(Readiness::Notify),
-            _ => {}
-        }
-        let text = value.to_string_lossy();
-        let number = text
-            .strip_prefix("fd=")
-            .and_then(|number| number.parse().ok());
-        let number =
-            number.ok_or_else(|| refuse("ready", value, "not interval, notify or fd=N"))?;
-        // Descriptors 0 to 2 are the standard streams of the worker.
-        if !(3..=i32::MAX).contains(&number) {
-            return Err(refuse("ready", value, "the descriptor must be 3 or more"));
-        }
-        if self
-            .ports()?
-            .iter()
-            .any(|port| port.descriptor == Some(number))
-        {
-            return Err(refuse(
-                "ready",
-                value,
-                "a --port claims that descriptor too",
-            ));
-        }
-        Ok(Readiness::Descriptor(number))
-    }
-
-    fn path_mode(&self) -> Result<u32, String> {
-        let Some(value) = self.last("path-mode") else {
-            return Ok(0o777);
-        };
-        let text = value.to_string_lossy();
-        let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
-        let mode = u32::from_str_radix(&text, 8).ok();
-        mode.filter(|&mode| is_octal && mode <= 0o777)
-            .ok_or_else(|| refuse("path-mode", value, "not an octal mode from 0 to 0777"))
-    }
-
-    fn signal(&self, name: &'static str) -> Result<Option<Signal>, String> {
-        let Some(value) = self.text(name) else {
-            return Ok(None);
-        };
-        let signal = Signal::parse(&value.to_string_lossy());
-        Ok(Some(signal.ok_or_else(|| {
-            refuse(name, value, "not a signal of this system")
-        })?))
-    }
-
-    fn ports(&self) -> Result<Vec<Endpoint>, String> {
-        let mut claimed = BTreeSet::new();
-        let mut ports = Vec::new();
-        for value in self.all("port") {
-            let text = value.to_str().ok_or("that is not a host name");
-            let port = text
-                .and_then(Endpoint::parse)
-                .map_err(|reason| refuse("port", value, reason))?;
-            if port
-                .descriptor
-                .is_some_and(|number| !claimed.insert(number))
-            {
-                return Err(refuse(
-                    "port",
-                    value,
-                    "another --port claims that descriptor too",
-                ));
-            }
-            ports.push(port);
-        }
-        Ok(ports)
-    }
-
-    fn paths(&self) -> Result<Vec<PathBuf>, String> {
-        let mut seen = BTreeSet::new();
-        for path in self.all("path") {
-            if path.is_empty() {
-                return Err("--path needs a value".to_string());
-            }
-            if !seen.insert(path) {
-                return Err(refuse("path", path, "given twice"));
-            }
-        }
-        Ok(self.all("path").map(PathBuf::from).collect())
-    }
-
-    fn variables(&self) -> Result<Vec<(&'static str, OsString)>, String> {
-        let mut variables = Vec::new();
-        if let Some(dir) = self.last("envdir") {
-            variables.push(("ENVDIR", dir.clone()));
-        }
-        if self.has("enable-auto-restart") {
-            variables.push(("ENABLE_AUTO_RESTART", "1".into()));
-        }
-        for (option, variable) in [
-            ("kill-old-delay", "KILL_OLD_DELAY"),
-            ("auto-restart-interval", "AUTO_RESTART_INTERVAL"),
-            ("kill-timeout", "KILL_TIMEOUT"),
-        ] {
-            if let Some(number) = self.number(option)? {
-                variables.push((variable, number.to_string().into()));
-            }
-        }
-        Ok(variables)
-    }
-}
-
-fn log_target(value: &OsString) -> Result<LogTarget, String> {
-    match value.as_bytes().trim_ascii_start().strip_prefix(b"|") {
-        None => Ok(LogTarget::File(PathBuf::from(value))),
-        Some(command) if command.trim_ascii().is_empty() => Err(refuse(
-            "log-file",
-            value,
-            "there is no command after the bar",
-        )),
-        Some(command) => Ok(LogTarget::Command(
-            OsStr::from_bytes(command.trim_ascii_start()).to_os_string(),
-        )),
-    }
-}
-
-fn refuse(name: &str, value: &OsStr, reason: &str) -> String {
-    format!("--{name}={}: {reason}", value.to_string_lossy())
-}
-
-fn seconds(number: u32) -> Duration {
-    Duration::from_secs(number.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use crate::supervisor::policy::Readiness;
 
     fn read(line: &[&str]) -> Result<Command, String> {
         parse(line.iter().map(OsString::from))
@@ -751,22 +402,6 @@ mod tests {
             let error = read(line).unwrap_err();
             assert!(error.starts_with(message), "{line:?}: {error}");
         }
-    }
-
-    #[test]
-    fn help_names_every_option_and_no_other() {
-        let shown: BTreeSet<&str> = HELP
-            .split(|c: char| !c.is_ascii_lowercase() && c != '-')
-            .filter_map(|word| word.strip_prefix("--"))
-            .filter(|name| !name.is_empty())
-            .collect();
-        let known: BTreeSet<&str> = PERL_OPTIONS
-            .iter()
-            .chain(EXTENSIONS)
-            .map(|(name, _)| *name)
-            .collect();
-        assert_eq!(shown, known);
-        assert!(HELP.lines().all(|line| line.len() <= 80) && HELP.lines().count() <= 40);
     }
 
     #[test]
