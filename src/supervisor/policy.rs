@@ -27,6 +27,23 @@ pub struct Policy {
     pub kill_timeout: Option<Duration>,
 }
 
+/// Perl's defaults.
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            interval: Duration::from_secs(1),
+            signal_on_hup: Signal::TERM,
+            signal_on_term: Signal::TERM,
+            kill_old_delay: Duration::ZERO,
+            auto_restart: None,
+            readiness: Readiness::Interval,
+            start_timeout: None,
+            max_start_failures: 0,
+            kill_timeout: None,
+        }
+    }
+}
+
 /// How a new worker is known to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
