@@ -6,38 +6,39 @@ Usage: start_server [options] -- server-prog server-arg1 server-arg2 ...
        start_server --upgrade --pid-file=FILE --status-file=FILE
        start_server --stop --pid-file=FILE
        start_server --status --pid-file=FILE [--status-file=FILE]
-Runs a server under sockets bound once. On HUP it starts a new one and, if and
-only if that comes up, tells the old one to finish.
-  --port=[HOST:][u]PORT[=FD]  listen on a TCP port, with u on UDP; repeatable
+Binds the sockets once and runs a server under them. A HUP starts a new server;
+only when the new one is up does the old one get the signal to finish.
+  --port=[HOST:][u]PORT[=FD]  listen on a TCP port, or UDP with u; repeatable
   --path=PATH                 listen on a Unix socket; repeatable
-  --path-mode=MODE            the mode of the files of all --path (0777)
+  --path-mode=MODE            file mode of the Unix sockets (0777)
   --backlog=N                 length of the listen queue (SOMAXCONN)
-  --listen-fds                describe the sockets as systemd does, too
+  --listen-fds                describe the sockets in the way of systemd, too
   --dir=DIR                   working directory of the server
-  --interval=SECONDS          how long a new server must live to count as up (1)
-  --ready=interval|notify|fd=N  or that it says so: by sd_notify(3), on a pipe
-  --start-timeout=SECONDS     how long that may take (60; 0: for ever)
-  --max-start-failures=N      give a restart up after N failed starts (0: never)
-  --signal-on-hup=SIGNAL      what tells old servers to finish after HUP (TERM)
-  --signal-on-term=SIGNAL     what tells all servers to finish after TERM (TERM)
-  --kill-old-delay=SECONDS    let new and old serve side by side this long (0; 5
-                              with --enable-auto-restart)
-  --kill-timeout=SECONDS      kill what takes longer to finish (0: never)
-  --enable-auto-restart       restart the server by time
-  --auto-restart-interval=SECONDS  how often (360)
-  --pid-file=FILE             hold the pid of start_server in FILE, locked
-  --status-file=FILE          hold a line GENERATION:PID for each server in FILE
-  --envdir=DIR                environment variables: the files in DIR
+  --interval=SECONDS          a server that has lived this long is up (1)
+  --ready=interval|notify|fd=N  a server is up after --interval, or when it says
+                              so by sd_notify(3) or on file descriptor N
+  --start-timeout=SECONDS     longest time until it says so (60; 0: no limit)
+  --max-start-failures=N      give up a restart after N failed starts (0: never)
+  --signal-on-hup=SIGNAL      signal to the old servers after a HUP (TERM)
+  --signal-on-term=SIGNAL     signal to all servers after a TERM (TERM)
+  --kill-old-delay=SECONDS    time between a new server being up and the signal
+                              to the old ones (0; 5 with --enable-auto-restart)
+  --kill-timeout=SECONDS      kill a server that takes longer to end (0: never)
+  --enable-auto-restart       restart the server at regular intervals
+  --auto-restart-interval=SECONDS  length of these intervals (360)
+  --pid-file=FILE             write the pid of start_server to FILE and lock it
+  --status-file=FILE          write to FILE one line GENERATION:PID per server
+  --envdir=DIR                set environment variables from the files in DIR
   --log-file=FILE             append standard output and standard error to FILE
-  --log-file='| COMMAND'      ... or pipe them into COMMAND
-  --daemonize                 go into the background; needs --log-file
-  --restart                   restart the server of --pid-file; wait until the
-                              old one is gone (exit status 3: given up)
-  --upgrade                   replace it by the program now at its path; wait
-  --stop                      end the start_server of --pid-file; wait
+  --log-file='| COMMAND'      pipe standard output and standard error to COMMAND
+  --daemonize                 run in the background; needs --log-file
+  --restart                   restart the server and wait until the old one has
+                              ended (exit status 3: the restart was given up)
+  --upgrade                   run the start_server that is installed now; wait
+  --stop                      stop the server and its start_server, and wait
   --timeout=SECONDS           wait no longer (0: for ever); exit status 2
-  --status                    tell about the start_server of --pid-file
-  --help, --version           print this, or the version
+  --status                    show the state of the start_server of --pid-file
+  --help, --version           print this text, or the version
 See start_server(1).
 ";
 
