@@ -23,6 +23,7 @@
 
 use crate::supervisor::Outcome;
 use crate::sys::start::Invocation;
+use std::env;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
@@ -78,7 +79,7 @@ fn start(invocation: io::Result<Invocation>) -> i32 {
 
 fn dispatch(invocation: Invocation) -> Result<i32, (i32, String)> {
     let words = &invocation.words;
-    let arguments = words.iter().skip(1).cloned();
+    let arguments = words.get(1..).unwrap_or_default();
     let failed = |message| (FAILED, message);
     let controlled = |failure| match failure {
         control::ControlError::Refused(message) => (FAILED, message),
@@ -86,26 +87,26 @@ fn dispatch(invocation: Invocation) -> Result<i32, (i32, String)> {
         control::ControlError::GivenUp(message) => (GIVEN_UP, message),
         control::ControlError::NotRunning(message) => (NOT_RUNNING, message),
     };
-    if words.get(1).is_some_and(|word| word == upgrade::TRIAL) {
-        let answer = upgrade::answer(arguments.skip(1));
+    let posixly_correct = env::var_os("POSIXLY_CORRECT").is_some();
+    if arguments.first().is_some_and(|word| word == upgrade::TRIAL) {
+        let answer = upgrade::answer(&arguments[1..], posixly_correct);
         print(&answer.map_err(failed)?).map_err(failed)?;
         return Ok(0);
     }
-    match cli::parse(arguments).map_err(failed)? {
+    let command = cli::parse(arguments, posixly_correct).map_err(|error| failed(error.into()))?;
+    match command {
         cli::Command::Help => print(cli::HELP).map_err(failed)?,
         cli::Command::Version => print(VERSION).map_err(failed)?,
-        cli::Command::Restart {
-            pid_file,
-            status_file,
-            patience,
-        } => control::restart(&pid_file, &status_file, patience).map_err(controlled)?,
-        cli::Command::Upgrade {
-            pid_file,
-            status_file,
-            patience,
-        } => control::upgrade(&pid_file, &status_file, patience).map_err(controlled)?,
-        cli::Command::Stop { pid_file, patience } => {
-            control::stop(&pid_file, patience).map_err(controlled)?;
+        cli::Command::Restart(target) => {
+            control::restart(&target.pid_file, &target.status_file, target.timeout)
+                .map_err(controlled)?;
+        }
+        cli::Command::Upgrade(target) => {
+            control::upgrade(&target.pid_file, &target.status_file, target.timeout)
+                .map_err(controlled)?;
+        }
+        cli::Command::Stop { pid_file, timeout } => {
+            control::stop(&pid_file, timeout).map_err(controlled)?;
         }
         cli::Command::Status {
             pid_file,

@@ -1,6 +1,7 @@
-//! The command line: words to a `Command`, read as Perl's Getopt::Long reads them. Pure.
+//! The command line: owns the options, and which of them go together. The words come in, a `Command` or an error goes
+//! out. Pure.
 //!
-//! lexopt cannot be asked to read `-port`, `--PORT` or `--po`, so the words are taken apart here.
+//! `splitting` finds the options and the program, `values` reads the values, and `parse` here judges the whole.
 
 pub mod endpoint;
 mod help;
@@ -9,33 +10,24 @@ mod values;
 
 pub use help::HELP;
 
+use crate::error::Error;
 use crate::supervisor::policy::Policy;
-use crate::supervisor::signal::Signal;
 use endpoint::Endpoint;
-use splitting::take_apart;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{log_target, seconds};
+use values::ParsedOptions;
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
     Help,
     Version,
-    Restart {
-        pid_file: PathBuf,
-        status_file: PathBuf,
-        patience: Timeout,
-    },
-    Upgrade {
-        pid_file: PathBuf,
-        status_file: PathBuf,
-        patience: Timeout,
-    },
+    Restart(Target),
+    Upgrade(Target),
     Stop {
         pid_file: PathBuf,
-        patience: Timeout,
+        timeout: Timeout,
     },
     Status {
         pid_file: PathBuf,
@@ -44,28 +36,36 @@ pub enum Command {
     Run(Box<Options>),
 }
 
-/// How long `--restart`, `--upgrade` and `--stop` wait: `None` is for ever.
+/// The running start_server that `--restart` and `--upgrade` are for.
+#[derive(Debug)]
+pub struct Target {
+    pub pid_file: PathBuf,
+    pub status_file: PathBuf,
+    pub timeout: Timeout,
+}
+
+/// How long `--restart`, `--upgrade` and `--stop` wait. `None` means for ever.
 pub type Timeout = Option<Duration>;
 
-/// What the superdaemon is to do.
+/// What start_server is to run, and how.
 #[derive(Debug)]
 pub struct Options {
     pub ports: Vec<Endpoint>,
     pub paths: Vec<PathBuf>,
     /// The mode of the files at `paths`.
     pub path_mode: u32,
-    /// `None` is the system's SOMAXCONN.
+    /// `None` means the system's SOMAXCONN.
     pub backlog: Option<i32>,
-    /// Describe the sockets as systemd does, too.
+    /// Whether workers get systemd's description of the sockets in addition to Perl's.
     pub listen_fds: bool,
     pub dir: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
     pub status_file: Option<PathBuf>,
     pub log: Option<LogTarget>,
     pub daemonize: bool,
-    /// The policy before environment and envdir have had their say.
+    /// The policy of the options alone, to which environment and envdir are applied later.
     pub policy: Policy,
-    /// envdir and the steering options, as the environment variables that stand in for them.
+    /// The options that can also be set by environment variables, as these variables.
     pub variables: Vec<(&'static str, OsString)>,
     /// The worker's program and its arguments; never empty.
     pub program: Vec<OsString>,
@@ -75,108 +75,125 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     File(PathBuf),
-    /// A command for the shell, which reads the log on its standard input.
+    /// A shell command that reads the log on its standard input.
     Command(OsString),
 }
 
-/// The default of `--start-timeout`, in seconds.
-const START_TIMEOUT: u32 = 60;
+/// The default of `--start-timeout`.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Reads the command line, without the program's own name. The error is one line, fit to be printed.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let (given, program) = take_apart(words)?;
-    if given.has("help") {
+/// Reads the command line, without the program's own name.
+///
+/// `posixly_correct` says whether POSIXLY_CORRECT is in the environment.
+pub fn parse(words: &[OsString], posixly_correct: bool) -> Result<Command, Error> {
+    let (options, program) = splitting::split(words, posixly_correct)?;
+    if options.has("help") {
         return Ok(Command::Help);
     }
-    if given.has("version") {
+    if options.has("version") {
         return Ok(Command::Version);
     }
-    let pid_file = given.path("pid-file");
-    let status_file = given.path("status-file");
-    let patience = given.number("timeout")?.filter(|&n| n != 0).map(seconds);
-    if given.has("restart") {
-        let (Some(pid_file), Some(status_file)) = (pid_file, status_file) else {
-            return Err("--restart needs --pid-file and --status-file".to_string());
-        };
-        return Ok(Command::Restart {
-            pid_file,
-            status_file,
-            patience,
-        });
+    if let Some(command) = control_command(&options)? {
+        return Ok(command);
     }
-    if given.has("upgrade") {
-        let (Some(pid_file), Some(status_file)) = (pid_file, status_file) else {
-            return Err("--upgrade needs --pid-file and --status-file".to_string());
-        };
-        return Ok(Command::Upgrade {
-            pid_file,
-            status_file,
-            patience,
-        });
-    }
-    if given.has("stop") {
-        let pid_file = pid_file.ok_or("--stop needs --pid-file")?;
-        return Ok(Command::Stop { pid_file, patience });
-    }
-    if given.has("status") {
-        let pid_file = pid_file.ok_or("--status needs --pid-file")?;
-        return Ok(Command::Status {
-            pid_file,
-            status_file,
-        });
-    }
-    if given.has("timeout") {
-        return Err("--timeout works only with --restart, --upgrade or --stop".to_string());
+    if options.has("timeout") {
+        let text = "--timeout works only with --restart, --upgrade or --stop";
+        return Err(Error::statement(text));
     }
     if program.is_empty() {
-        return Err("server program not specified".to_string());
+        return Err(Error::statement("server program not specified"));
     }
-    let daemonize = given.has("daemonize");
-    let log = given.text("log-file").map(log_target).transpose()?;
+    Ok(Command::Run(Box::new(run_options(&options, program)?)))
+}
+
+/// Reads a command to a start_server that is running already, if there is one.
+fn control_command(options: &ParsedOptions) -> Result<Option<Command>, Error> {
+    let timeout = options.seconds("timeout")?.filter(|time| !time.is_zero());
+    let needs = |command, files| Error::statement(format!("--{command} needs {files}"));
+    let pid_file = |command| {
+        let pid_file = options.path("pid-file");
+        pid_file.ok_or_else(|| needs(command, "--pid-file"))
+    };
+    let target = |command| match (options.path("pid-file"), options.path("status-file")) {
+        (Some(pid_file), Some(status_file)) => Ok(Target {
+            pid_file,
+            status_file,
+            timeout,
+        }),
+        _ => Err(needs(command, "--pid-file and --status-file")),
+    };
+    Ok(Some(if options.has("restart") {
+        Command::Restart(target("restart")?)
+    } else if options.has("upgrade") {
+        Command::Upgrade(target("upgrade")?)
+    } else if options.has("stop") {
+        Command::Stop {
+            pid_file: pid_file("stop")?,
+            timeout,
+        }
+    } else if options.has("status") {
+        Command::Status {
+            pid_file: pid_file("status")?,
+            status_file: options.path("status-file"),
+        }
+    } else {
+        return Ok(None);
+    }))
+}
+
+fn run_options(options: &ParsedOptions, program: Vec<OsString>) -> Result<Options, Error> {
+    let log = options.log()?;
+    let daemonize = options.has("daemonize");
     if daemonize && log.is_none() {
-        return Err("--daemonize needs --log-file".to_string());
+        return Err(Error::statement("--daemonize needs --log-file"));
     }
-    let interval = given.number("interval")?.unwrap_or(1);
-    let readiness = given.readiness()?;
-    let start_timeout = given.number("start-timeout")?;
-    if start_timeout.is_some() && !readiness.is_announced() {
-        return Err("--start-timeout works only with --ready=notify or --ready=fd=N".to_string());
-    }
-    let start_timeout = start_timeout.unwrap_or(START_TIMEOUT);
-    Ok(Command::Run(Box::new(Options {
-        ports: given.ports()?,
-        paths: given.paths()?,
-        path_mode: given.path_mode()?,
-        backlog: given.backlog()?,
-        listen_fds: given.has("listen-fds"),
-        dir: given.dir()?,
-        pid_file,
-        status_file,
+    let ports = options.ports()?;
+    Ok(Options {
+        policy: policy(options, &ports)?,
+        ports,
+        paths: options.paths()?,
+        path_mode: options.path_mode()?,
+        backlog: options.backlog()?,
+        listen_fds: options.has("listen-fds"),
+        dir: options.dir()?,
+        pid_file: options.path("pid-file"),
+        status_file: options.path("status-file"),
         log,
         daemonize,
-        policy: Policy {
-            interval: seconds(interval),
-            signal_on_hup: given.signal("signal-on-hup")?.unwrap_or(Signal::TERM),
-            signal_on_term: given.signal("signal-on-term")?.unwrap_or(Signal::TERM),
-            kill_old_delay: Duration::ZERO,
-            auto_restart: None,
-            readiness,
-            start_timeout: (start_timeout != 0).then(|| seconds(start_timeout)),
-            max_start_failures: given.number("max-start-failures")?.unwrap_or(0),
-            kill_timeout: None,
-        },
-        variables: given.variables()?,
+        variables: options.variables()?,
         program,
-    })))
+    })
+}
+
+fn policy(options: &ParsedOptions, ports: &[Endpoint]) -> Result<Policy, Error> {
+    let readiness = options.readiness(ports)?;
+    let start_timeout = options.seconds("start-timeout")?;
+    if start_timeout.is_some() && !readiness.is_announced() {
+        let text = "--start-timeout works only with --ready=notify or --ready=fd=N";
+        return Err(Error::statement(text));
+    }
+    let start_timeout = start_timeout.unwrap_or(START_TIMEOUT);
+    let default = Policy::default();
+    Ok(Policy {
+        interval: options.seconds("interval")?.unwrap_or(default.interval),
+        signal_on_hup: options.signal("signal-on-hup", default.signal_on_hup)?,
+        signal_on_term: options.signal("signal-on-term", default.signal_on_term)?,
+        readiness,
+        start_timeout: Some(start_timeout).filter(|time| !time.is_zero()),
+        max_start_failures: options.number("max-start-failures")?.unwrap_or(0),
+        ..default
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::supervisor::policy::Readiness;
+    use crate::supervisor::signal::Signal;
 
-    fn read(line: &[&str]) -> Result<Command, String> {
-        parse(line.iter().map(OsString::from))
+    fn read(line: &[&str]) -> Result<Command, Error> {
+        let words: Vec<OsString> = line.iter().map(OsString::from).collect();
+        parse(&words, false)
     }
 
     fn run(line: &[&str]) -> Options {
@@ -210,11 +227,20 @@ mod tests {
         for name in ["--port", "-port", "--PORT", "--po", "-Po"] {
             assert_eq!(run(&[name, "80", "prog"]).ports[0].port, 80, "{name}");
         }
-        assert!(read(&["--s", "x"]).unwrap_err().contains("ambiguous"));
-        assert!(read(&["--p=80", "x"]).unwrap_err().contains("ambiguous"));
+        assert!(read(&["--s", "x"])
+            .unwrap_err()
+            .to_string()
+            .contains("ambiguous"));
+        assert!(read(&["--p=80", "x"])
+            .unwrap_err()
+            .to_string()
+            .contains("ambiguous"));
         assert!(matches!(read(&["--h"]), Ok(Command::Help)));
         // Ours are not abbreviated, and `--t` would be Perl's next such name, if it ever had one.
-        assert!(read(&["--t=1", "x"]).unwrap_err().contains("not an option"));
+        assert!(read(&["--t=1", "x"])
+            .unwrap_err()
+            .to_string()
+            .contains("not an option"));
     }
 
     #[test]
@@ -399,17 +425,18 @@ mod tests {
             ),
         ];
         for (line, message) in table {
-            let error = read(line).unwrap_err();
+            let error = read(line).unwrap_err().to_string();
             assert!(error.starts_with(message), "{line:?}: {error}");
         }
     }
 
     #[test]
     fn a_million_random_lines() {
-        const WORDS: [&str; 22] = [
+        const WORDS: [&str; 23] = [
             "",
             "-",
             "--",
+            "+",
             "=",
             " ",
             "port",
@@ -431,8 +458,8 @@ mod tests {
             "path-mode",
         ];
         crate::fuzz::random_texts(&WORDS, |text| {
-            if let Err(message) = read(&text.split(' ').collect::<Vec<_>>()) {
-                assert!(!message.is_empty(), "{text:?}");
+            if let Err(error) = read(&text.split(' ').collect::<Vec<_>>()) {
+                assert!(!error.to_string().is_empty(), "{text:?}");
             }
         });
     }

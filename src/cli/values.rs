@@ -1,163 +1,170 @@
-//! The values of the options: texts to paths, numbers, signals and endpoints. Pure.
+//! The options as given, and their values as paths, numbers, signals and endpoints. Pure.
 
 use super::endpoint::Endpoint;
 use super::LogTarget;
+use crate::error::Error;
 use crate::supervisor::policy::{parse_whole, Readiness};
 use crate::supervisor::signal::Signal;
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The options as given, in order. A flag's value is empty.
-pub struct Given(pub Vec<(&'static str, OsString)>);
+/// The options in the order given. The value of an option that takes none is empty.
+#[derive(Default)]
+pub struct ParsedOptions(Vec<(&'static str, OsString)>);
 
-impl Given {
-    pub fn has(&self, name: &'static str) -> bool {
-        self.last(name).is_some()
+impl ParsedOptions {
+    pub fn push(&mut self, option: &'static str, value: OsString) {
+        self.0.push((option, value));
     }
 
-    /// The values of an option that accumulates.
-    pub fn all(&self, name: &'static str) -> impl Iterator<Item = &OsString> {
-        self.0
-            .iter()
-            .filter(move |(given, _)| *given == name)
-            .map(|(_, value)| value)
+    pub fn has(&self, option: &'static str) -> bool {
+        self.last(option).is_some()
     }
 
-    /// The value of an option that doesn't: the last one given.
-    pub fn last(&self, name: &'static str) -> Option<&OsString> {
-        self.all(name).last()
+    /// The values of an option that may be repeated.
+    pub fn all(&self, option: &'static str) -> impl Iterator<Item = &OsString> {
+        let given = self.0.iter().filter(move |(name, _)| *name == option);
+        given.map(|(_, value)| value)
     }
 
-    /// A text that is given and not empty: `--pid-file "$UNSET"` is no pid file, as under Perl.
-    pub fn text(&self, name: &'static str) -> Option<&OsString> {
-        self.last(name).filter(|value| !value.is_empty())
+    /// The value of an option of which the last one counts.
+    fn last(&self, option: &'static str) -> Option<&OsString> {
+        self.all(option).last()
     }
 
-    pub fn path(&self, name: &'static str) -> Option<PathBuf> {
-        self.text(name).map(PathBuf::from)
+    /// A value that is not empty: under Perl, too, `--pid-file "$UNSET"` means no pid file.
+    fn text(&self, option: &'static str) -> Option<&OsString> {
+        self.last(option).filter(|value| !value.is_empty())
     }
 
-    /// Not even Perl takes an empty one for none.
-    pub fn dir(&self) -> Result<Option<PathBuf>, String> {
-        match self.last("dir") {
-            Some(dir) if dir.is_empty() => Err("--dir needs a value".to_string()),
-            dir => Ok(dir.map(PathBuf::from)),
-        }
+    pub fn path(&self, option: &'static str) -> Option<PathBuf> {
+        self.text(option).map(PathBuf::from)
     }
 
-    pub fn number(&self, name: &'static str) -> Result<Option<u32>, String> {
+    /// Reads every number given: Getopt::Long refuses a bad one even if a good one follows.
+    pub fn number(&self, option: &'static str) -> Result<Option<u32>, Error> {
         let mut last = None;
-        for value in self.all(name) {
+        for value in self.all(option) {
             let number = parse_whole(&value.to_string_lossy());
-            last = Some(number.map_err(|reason| refuse(name, value, reason))?);
+            last = Some(number.map_err(|reason| Error::option(option, value, reason))?);
         }
         Ok(last)
     }
 
-    pub fn backlog(&self) -> Result<Option<i32>, String> {
-        match self.number("backlog")? {
-            None | Some(0) => Ok(None),
-            Some(number) => match number.try_into() {
-                Ok(number) => Ok(Some(number)),
-                Err(_) => Err(format!("--backlog={number}: too large a number")),
-            },
-        }
+    pub fn seconds(&self, option: &'static str) -> Result<Option<Duration>, Error> {
+        let number = self.number(option)?;
+        Ok(number.map(|seconds| Duration::from_secs(seconds.into())))
     }
 
-    pub fn readiness(&self) -> Result<Readiness, String> {
-        let Some(value) = self.last("ready") else {
-            return Ok(Readiness::Interval);
-        };
-        match value.as_bytes() {
-            b"interval" => return Ok(Readiness::Interval),
-            b"notify" => return Ok(Readiness::Notify),
-            _ => {}
-        }
-        let text = value.to_string_lossy();
-        let number = text
-            .strip_prefix("fd=")
-            .and_then(|number| number.parse().ok());
-        let number =
-            number.ok_or_else(|| refuse("ready", value, "not interval, notify or fd=N"))?;
-        // Descriptors 0 to 2 are the standard streams of the worker.
-        if !(3..=i32::MAX).contains(&number) {
-            return Err(refuse("ready", value, "the descriptor must be 3 or more"));
-        }
-        if self
-            .ports()?
-            .iter()
-            .any(|port| port.descriptor == Some(number))
-        {
-            return Err(refuse(
-                "ready",
-                value,
-                "a --port claims that descriptor too",
-            ));
-        }
-        Ok(Readiness::Descriptor(number))
+    pub fn signal(&self, option: &'static str, default: Signal) -> Result<Signal, Error> {
+        self.text(option).map_or(Ok(default), |value| {
+            Signal::parse(&value.to_string_lossy())
+                .ok_or_else(|| Error::option(option, value, "not a signal of this system"))
+        })
     }
 
-    pub fn path_mode(&self) -> Result<u32, String> {
-        let Some(value) = self.last("path-mode") else {
-            return Ok(0o777);
-        };
-        let text = value.to_string_lossy();
-        let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
-        let mode = u32::from_str_radix(&text, 8).ok();
-        mode.filter(|&mode| is_octal && mode <= 0o777)
-            .ok_or_else(|| refuse("path-mode", value, "not an octal mode from 0 to 0777"))
-    }
-
-    pub fn signal(&self, name: &'static str) -> Result<Option<Signal>, String> {
-        let Some(value) = self.text(name) else {
-            return Ok(None);
-        };
-        let signal = Signal::parse(&value.to_string_lossy());
-        Ok(Some(signal.ok_or_else(|| {
-            refuse(name, value, "not a signal of this system")
-        })?))
-    }
-
-    pub fn ports(&self) -> Result<Vec<Endpoint>, String> {
-        let mut claimed = BTreeSet::new();
-        let mut ports = Vec::new();
+    pub fn ports(&self) -> Result<Vec<Endpoint>, Error> {
+        let mut ports: Vec<Endpoint> = Vec::new();
         for value in self.all("port") {
+            let refuse = |reason| Error::option("port", value, reason);
             let text = value.to_str().ok_or("that is not a host name");
-            let port = text
-                .and_then(Endpoint::parse)
-                .map_err(|reason| refuse("port", value, reason))?;
-            if port
-                .descriptor
-                .is_some_and(|number| !claimed.insert(number))
-            {
-                return Err(refuse(
-                    "port",
-                    value,
-                    "another --port claims that descriptor too",
-                ));
+            let port = text.and_then(Endpoint::parse).map_err(refuse)?;
+            let claimed = |other: &Endpoint| other.descriptor == port.descriptor;
+            if port.descriptor.is_some() && ports.iter().any(claimed) {
+                return Err(refuse("another --port claims that descriptor too"));
             }
             ports.push(port);
         }
         Ok(ports)
     }
 
-    pub fn paths(&self) -> Result<Vec<PathBuf>, String> {
-        let mut seen = BTreeSet::new();
-        for path in self.all("path") {
-            if path.is_empty() {
-                return Err("--path needs a value".to_string());
+    pub fn paths(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for value in self.all("path") {
+            if value.is_empty() {
+                return Err(needs_value("path"));
             }
-            if !seen.insert(path) {
-                return Err(refuse("path", path, "given twice"));
+            if paths.iter().any(|path| path.as_os_str() == value) {
+                return Err(Error::option("path", value, "given twice"));
             }
+            paths.push(value.into());
         }
-        Ok(self.all("path").map(PathBuf::from).collect())
+        Ok(paths)
     }
 
-    pub fn variables(&self) -> Result<Vec<(&'static str, OsString)>, String> {
+    pub fn path_mode(&self) -> Result<u32, Error> {
+        let Some(value) = self.last("path-mode") else {
+            return Ok(0o777);
+        };
+        value
+            .to_str()
+            .filter(|text| !text.starts_with('+'))
+            .and_then(|text| u32::from_str_radix(text, 8).ok())
+            .filter(|&mode| mode <= 0o777)
+            .ok_or_else(|| Error::option("path-mode", value, "not an octal mode from 0 to 0777"))
+    }
+
+    pub fn backlog(&self) -> Result<Option<i32>, Error> {
+        let Some(number) = self.number("backlog")?.filter(|&number| number != 0) else {
+            return Ok(None);
+        };
+        let number = number
+            .try_into()
+            .map_err(|_| Error::option("backlog", number.to_string(), "too large a number"))?;
+        Ok(Some(number))
+    }
+
+    /// Refuses an empty name. Perl's chdir fails on it, in every worker.
+    pub fn dir(&self) -> Result<Option<PathBuf>, Error> {
+        match self.last("dir") {
+            Some(dir) if dir.is_empty() => Err(needs_value("dir")),
+            dir => Ok(dir.map(PathBuf::from)),
+        }
+    }
+
+    pub fn log(&self) -> Result<Option<LogTarget>, Error> {
+        let Some(value) = self.text("log-file") else {
+            return Ok(None);
+        };
+        let Some(command) = value.as_bytes().trim_ascii_start().strip_prefix(b"|") else {
+            return Ok(Some(LogTarget::File(value.into())));
+        };
+        let command = command.trim_ascii_start();
+        if command.is_empty() {
+            return Err(Error::option(
+                "log-file",
+                value,
+                "there is no command after the bar",
+            ));
+        }
+        Ok(Some(LogTarget::Command(OsStr::from_bytes(command).into())))
+    }
+
+    pub fn readiness(&self, ports: &[Endpoint]) -> Result<Readiness, Error> {
+        let Some(value) = self.last("ready") else {
+            return Ok(Readiness::Interval);
+        };
+        let refuse = |reason| Err(Error::option("ready", value, reason));
+        let text = value.to_string_lossy();
+        let number = match &*text {
+            "interval" => return Ok(Readiness::Interval),
+            "notify" => return Ok(Readiness::Notify),
+            _ => text.strip_prefix("fd=").and_then(|text| text.parse().ok()),
+        };
+        match number {
+            None => refuse("not interval, notify or fd=N"),
+            Some(..3) => refuse("the descriptor must be 3 or more"),
+            Some(_) if ports.iter().any(|port| port.descriptor == number) => {
+                refuse("a --port claims that descriptor too")
+            }
+            Some(number) => Ok(Readiness::Descriptor(number)),
+        }
+    }
+
+    /// The options that the worker's environment shows, as the variables that stand for them.
+    pub fn variables(&self) -> Result<Vec<(&'static str, OsString)>, Error> {
         let mut variables = Vec::new();
         if let Some(dir) = self.last("envdir") {
             variables.push(("ENVDIR", dir.clone()));
@@ -178,24 +185,6 @@ impl Given {
     }
 }
 
-pub fn log_target(value: &OsString) -> Result<LogTarget, String> {
-    match value.as_bytes().trim_ascii_start().strip_prefix(b"|") {
-        None => Ok(LogTarget::File(PathBuf::from(value))),
-        Some(command) if command.trim_ascii().is_empty() => Err(refuse(
-            "log-file",
-            value,
-            "there is no command after the bar",
-        )),
-        Some(command) => Ok(LogTarget::Command(
-            OsStr::from_bytes(command.trim_ascii_start()).to_os_string(),
-        )),
-    }
-}
-
-fn refuse(name: &str, value: &OsStr, reason: &str) -> String {
-    format!("--{name}={}: {reason}", value.to_string_lossy())
-}
-
-pub fn seconds(number: u32) -> Duration {
-    Duration::from_secs(number.into())
+pub fn needs_value(option: &str) -> Error {
+    Error::statement(format!("--{option} needs a value"))
 }

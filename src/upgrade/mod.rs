@@ -177,8 +177,8 @@ fn read(pipe: OwnedFd) -> Result<State, String> {
 
 /// The trial, seen from the new program: `words` is the command line with which it would go on, and the state is on
 /// standard input. The error is one line.
-pub fn answer(words: impl Iterator<Item = OsString>) -> Result<String, String> {
-    if !matches!(cli::parse(words)?, cli::Command::Run(_)) {
+pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, String> {
+    if !matches!(cli::parse(words, posixly_correct)?, cli::Command::Run(_)) {
         return Err("the command line does not start a server".to_string());
     }
     let input =
