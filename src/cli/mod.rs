@@ -4,6 +4,8 @@
 //! `splitting` finds the options and the program, `values` reads the values, and `parse` here judges the whole.
 
 pub mod endpoint;
+#[cfg(test)]
+mod getopt_long;
 mod help;
 mod splitting;
 mod values;

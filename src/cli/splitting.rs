@@ -2,7 +2,7 @@
 //! Pure.
 //!
 //! lexopt takes the words apart. The code here adds the ways of Perl's Getopt::Long: names in any case, unique prefixes,
-//! and `-port=80` or `+port=80` for `--port=80`.
+//! and `-port=80` or `+port=80` for `--port=80`. `getopt_long` compares the two.
 
 use super::values::{needs_value, ParsedOptions};
 use crate::error::Error;
