@@ -1,15 +1,8 @@
 //! The command line, as Getopt::Long reads it.
 
-mod support;
-
+use crate::support::Setup;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use support::Setup;
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// The program of these tests: writes down which options have reached it, and its arguments.
 const TOOL: &str = r#"#!/bin/sh

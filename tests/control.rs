@@ -1,13 +1,6 @@
 //! `--restart` and `--stop`, and the running start_server that they speak to.
 
-mod support;
-
-use support::{Finished, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
+use crate::support::{Finished, Server, Setup};
 
 /// With its pid and status files, and a worker that has begun and stands.
 fn serve<const N: usize>(role: &str, options: [&str; N]) -> Server {

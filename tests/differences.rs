@@ -1,18 +1,11 @@
 //! The departures from Perl's start_server: each row of that table, with a test that fails against Perl's.
 
-mod support;
-
+use crate::support::{ask, kernel, now, program, run_beside, Scratch, Server, Setup};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{symlink, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
-use support::{ask, kernel, now, program, run_beside, Scratch, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 const FILES: [&str; 2] = ["--pid-file=pid", "--status-file=status"];
 
@@ -53,7 +46,7 @@ fn without_program<const N: usize>(options: [&str; N]) -> Server {
         setup.scratch.path("program"),
     )
     .unwrap();
-    let worker = support::worker::ARGUMENTS;
+    let worker = crate::support::worker::ARGUMENTS;
     let server = setup.args(["--", "./program"]).args(worker).launch();
     server.standing(&[1]);
     fs::remove_file(server.scratch.path("program")).unwrap();

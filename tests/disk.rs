@@ -1,8 +1,9 @@
 //! A disk that is full, gone or tampered with: the last good status file stays whole, and it is written again
 //! as soon as that works.
 
-mod support;
-
+#[cfg(target_os = "linux")]
+use crate::support::ask;
+use crate::support::{kernel, permissions_count, skipped, Server, Setup};
 use std::fs;
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -14,14 +15,6 @@ use std::path::Path;
 use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::process::Command;
-#[cfg(target_os = "linux")]
-use support::ask;
-use support::{kernel, passed_over, permissions_count, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 fn serve<const N: usize>(options: [&str; N]) -> Setup {
     Setup::new(["--port=127.0.0.1:0", "--interval=0"])
@@ -145,7 +138,7 @@ fn a_status_file_that_somebody_removes_is_there_again_after_a_restart() {
 #[test]
 fn an_unwritable_folder_is_said_once_and_the_last_good_file_stays_whole() {
     if !permissions_count() {
-        return passed_over("a user who may not write everywhere");
+        return skipped("a user who may not write everywhere");
     }
     let mut server = Setup::new(["--interval=0", "--status-file=dir/status"])
         .with(|command| kernel::on_fork(command, kernel::heed_permissions))
@@ -190,11 +183,13 @@ fn on_small_disk_by(line: &str, options: &[&str]) -> Option<Setup> {
     probe.args(["--map-root-user", "--mount"]);
     probe.args(["mount", "-t", "tmpfs", "none", "/mnt"]);
     if !probe.output().is_ok_and(|probe| probe.status.success()) {
-        passed_over("unshare that may mount");
+        skipped("unshare that may mount");
         return None;
     }
     let line = format!("mount -t tmpfs -o size=64k none disk && {{ {line}; }}");
-    unshare.args(["sh", "-c", &line]).arg(support::program());
+    unshare
+        .args(["sh", "-c", &line])
+        .arg(crate::support::program());
     Some(
         Setup::by(unshare, ["--port=127.0.0.1:0", "--interval=0"])
             .args(options)

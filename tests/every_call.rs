@@ -2,10 +2,8 @@
 //!
 //! Before the first worker stands start_server may refuse to start, with one message and nothing left behind. From
 //! then on the ports take connections throughout, and the life comes to its proper end.
-#![cfg(target_os = "linux")]
 
-mod support;
-
+use crate::support::{ask, eventually, is_worker, kernel, program, skipped, Server, Setup};
 use std::env;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -14,12 +12,6 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::Mutex;
-use support::{ask, eventually, is_worker, kernel, passed_over, program, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// The names that a call has on one machine or another, what stands among its arguments, and how it can fail:
 /// mostly by its page in section 2 of the manual, apart from what comes of asking for the impossible (EBADF,
@@ -126,7 +118,7 @@ fn every_system_call_fails_once() {
     let mut strace = Command::new("strace");
     let tried = strace.args(["-o", "/dev/null", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
-        return passed_over("strace");
+        return skipped("strace");
     }
     let faults = faults();
     let (next, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -284,7 +276,7 @@ impl Life {
         let setup = setup
             .env("PATH", path)
             .args(["--".as_ref(), worker.file_name().unwrap()]);
-        let server = setup.args(support::worker::ARGUMENTS).launch();
+        let server = setup.args(crate::support::worker::ARGUMENTS).launch();
         Life {
             server,
             port: 0,

@@ -1,8 +1,9 @@
 //! What the system, the disk, readers and workers can do to start_server: each fault happens for real, and
 //! supervision goes on.
 
-mod support;
-
+#[cfg(target_os = "linux")]
+use crate::support::program;
+use crate::support::{ask, free_port, kernel, now, skipped, Server, Setup};
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
 #[cfg(target_os = "linux")]
@@ -23,14 +24,6 @@ use std::process::Command;
 #[cfg(target_os = "linux")]
 use std::process::{Child, Stdio};
 use std::time::Duration;
-#[cfg(target_os = "linux")]
-use support::program;
-use support::{ask, free_port, kernel, now, passed_over, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 fn serve<const N: usize>(options: [&str; N]) -> Setup {
     after_interval(0, options)
@@ -71,7 +64,7 @@ mod exec {
         let program = setup.scratch.path("program");
         symlink(std::env::current_exe().unwrap(), &program).unwrap();
         let setup = setup.args(["--", "./program"]);
-        let server = setup.args(support::worker::ARGUMENTS).launch();
+        let server = setup.args(crate::support::worker::ARGUMENTS).launch();
         server.worker(1);
         server.standing(&[1]);
         (server, program)
@@ -258,7 +251,7 @@ mod exec {
                 .into_iter()
                 .all(|program| by_user(program, &["--help"]))
         {
-            return passed_over("programs that another user may run");
+            return skipped("programs that another user may run");
         }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         let mut server = setup
@@ -295,7 +288,7 @@ mod exec {
         let mut probe = Command::new("unshare");
         probe.args(container).arg("true");
         if !probe.status().is_ok_and(|status| status.success()) {
-            return passed_over("unshare that may make a container");
+            return skipped("unshare that may make a container");
         }
         let mut unshare = Command::new("unshare");
         unshare.args(container).arg(program());
@@ -329,12 +322,12 @@ mod exec {
         strace.args(["-e", "inject=execve:delay_enter=1000000000"]);
         let strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let Ok(strace) = strace else {
-            return passed_over("strace");
+            return skipped("strace");
         };
         let mut strace = Ended(strace);
         let is_traced = || kernel::tracer(server.pid()).or(strace.0.try_wait().unwrap().map(|_| 0));
         if server.eventually("strace", is_traced) == 0 {
-            return passed_over("strace that may trace");
+            return skipped("strace that may trace");
         }
         server.hup();
         server.says_times("starting new worker", 2);
@@ -957,12 +950,12 @@ mod workers {
     #[test]
     fn a_worker_that_dumps_core_is_told_so() {
         const DUMP: &str = "ulimit -c unlimited; kill -ABRT $$";
-        let folder = support::Scratch::new();
+        let folder = crate::support::Scratch::new();
         let mut alone = Command::new("sh");
         alone.args(["-c", DUMP]).current_dir(folder.path(""));
         let status = alone.status().unwrap();
         if !status.core_dumped() {
-            return passed_over("a system that dumps cores");
+            return skipped("a system that dumps cores");
         }
         let status = status.into_raw();
         assert_eq!(status, libc::SIGABRT | 0x80);

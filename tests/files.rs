@@ -1,19 +1,12 @@
 //! The files that start_server keeps and reads: pid file, status file, log, envdir; and `--daemonize`.
 
-mod support;
-
+use crate::support::{ask, kernel, Finished, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use support::{ask, kernel, Finished, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// No interval, so a worker is taken for good at once: wait until it has begun before any signal.
 fn serve<const N: usize>(options: [&str; N]) -> Setup {
@@ -32,7 +25,7 @@ fn after(setup: Setup, line: &str) -> Setup {
     setup
         .args(["--", "sh", "-c", &format!("{line}; exec \"$0\" \"$@\"")])
         .args([worker])
-        .args(support::worker::ARGUMENTS)
+        .args(crate::support::worker::ARGUMENTS)
 }
 
 mod pid_file {

@@ -1,8 +1,9 @@
 //! Who starts it and how, what lies in its envdir, and who has what it wants: start_server copes, or refuses
 //! and says why.
 
-mod support;
-
+use crate::support::{
+    ask, eventually, free_port, kernel, permissions_count, program, skipped, Scratch, Server, Setup,
+};
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -12,15 +13,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use support::{
-    ask, eventually, free_port, kernel, passed_over, permissions_count, program, Scratch, Server,
-    Setup,
-};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 const OPTIONS: [&str; 4] = [
     "--port=127.0.0.1:0",
@@ -101,7 +93,7 @@ mod caller {
         let worker = std::env::current_exe().unwrap();
         // The worker's own files are to be readable for the test.
         let setup = setup.args(["--", "sh", "-c", "umask 022; exec \"$0\" \"$@\""]);
-        let setup = setup.args([worker]).args(support::worker::ARGUMENTS);
+        let setup = setup.args([worker]).args(crate::support::worker::ARGUMENTS);
         let mut server = setup.launch();
         let first = server.worker(1);
         assert_eq!(ask(first.port()).unwrap(), (1, first.pid));
@@ -175,7 +167,7 @@ mod caller {
         });
         let setup = setup.args(["--", "sh", "-c", "exec \"$0\" \"$@\""]);
         let setup = setup.args([std::env::current_exe().unwrap()]);
-        lives(setup.args(support::worker::ARGUMENTS).launch());
+        lives(setup.args(crate::support::worker::ARGUMENTS).launch());
     }
 
     /// A shell becomes start_server after `line`; its files are in the scratch folder all the same.
@@ -277,7 +269,7 @@ mod caller {
             .status()
             .is_ok_and(|status| status.success())
         {
-            return passed_over("unshare that may make a container");
+            return skipped("unshare that may make a container");
         }
         let mut command = unshare();
         command.arg(program());
@@ -286,7 +278,7 @@ mod caller {
         let line = "for i in 1 2 3; do (true & true &); done; exec \"$0\" \"$@\"";
         let setup = setup.args(["--", "sh", "-c", line]);
         let setup = setup.args([std::env::current_exe().unwrap()]);
-        let mut server = setup.args(support::worker::ARGUMENTS).launch();
+        let mut server = setup.args(crate::support::worker::ARGUMENTS).launch();
         server.worker(1);
         server.standing(&[1]);
         assert_eq!(server.scratch.read("pid"), "1\n");
@@ -368,7 +360,7 @@ mod envdir {
     #[test]
     fn what_may_not_be_read_is_passed_over_in_silence() {
         if !permissions_count() {
-            return passed_over("a user who may not read everything");
+            return skipped("a user who may not read everything");
         }
         let heed = |command: &mut Command| kernel::on_fork(command, kernel::heed_permissions);
         let setup = serve(["--envdir=envdir"]).with(heed);

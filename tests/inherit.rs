@@ -1,17 +1,10 @@
 //! What a worker receives besides its sockets: environment, arguments, descriptors, folder, signals.
 
-mod support;
-
+use crate::support::{kernel, Report, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use support::{kernel, Report, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 fn serve<const N: usize>(options: [&str; N]) -> Setup {
     Setup::new(["--interval=0", "--status-file=status"])

@@ -1,14 +1,7 @@
 //! What a long life must not leave: descriptors, memory, errors that valgrind sees.
 
-mod support;
-
+use crate::support::{kernel, program, Server, Setup};
 use std::process::Command;
-use support::{kernel, program, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 const OPTIONS: [&str; 8] = [
     "--port=127.0.0.1:0",
@@ -38,13 +31,13 @@ fn restarts_leak_no_descriptor() {
     server.standing(&[1]);
     restart(&server, 2..=20);
     server.idle();
-    let before = support::descriptors(&server);
+    let before = crate::support::descriptors(&server);
     restart(&server, 21..=200);
     kernel::kill(server.worker(200).pid, libc::SIGKILL);
     server.standing(&[201]);
     // The status file is seen before the turn that wrote it is over.
     server.eventually(&format!("{before:#?}"), || {
-        (support::descriptors(&server) == before).then_some(())
+        (crate::support::descriptors(&server) == before).then_some(())
     });
     server.stop();
 }
@@ -74,10 +67,10 @@ fn examine(restarts: u64) -> String {
 #[test]
 fn valgrind_finds_no_error_no_descriptor_and_no_growth() {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        return support::passed_over("valgrind");
+        return crate::support::skipped("valgrind");
     }
-    if support::is_static() {
-        return support::passed_over("a loader, by which valgrind puts itself before malloc");
+    if crate::support::is_static() {
+        return crate::support::skipped("a loader, by which valgrind puts itself before malloc");
     }
     let (short, long) = (examine(1), examine(30));
     // The handler's end of the wake-up pipe is open for as long as a signal may come: for ever.

@@ -1,13 +1,6 @@
 //! The life of a worker, as the log tells it, the status file shows it and the workers note it.
 
-mod support;
-
-use support::{ask, kernel, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
+use crate::support::{ask, kernel, Server, Setup};
 
 fn with_role<const N: usize>(role: &str, options: [&str; N]) -> Setup {
     let usual = ["--port=127.0.0.1:0", "--status-file=status"];

@@ -3,23 +3,15 @@
 //!
 //! Both must be static: `START_SERVER` names the one, `HELLO` the other, the example `hello`. `.ci/targets` builds
 //! them and runs this.
-#![cfg(target_os = "linux")]
 
-mod support;
-
+use crate::support::{
+    free_port, is_static, kernel, program, skipped, Finished, Scratch, Server, Setup,
+};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use support::{
-    free_port, is_static, kernel, passed_over, program, Finished, Scratch, Server, Setup,
-};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// The root folder.
 struct Root {
@@ -34,11 +26,11 @@ impl Root {
     /// `None` where there can be none, which is said.
     fn make() -> Option<Root> {
         if !is_static() {
-            passed_over("a static start_server");
+            skipped("a static start_server");
             return None;
         }
         let Some(hello) = std::env::var_os("HELLO") else {
-            passed_over("a static worker");
+            skipped("a static worker");
             return None;
         };
         let folder = Scratch::new();
@@ -50,7 +42,7 @@ impl Root {
             port: free_port(),
         };
         if !root.run(&["--version"]).status.success() {
-            passed_over("the right to change the root folder");
+            skipped("the right to change the root folder");
             return None;
         }
         Some(root)

@@ -2,16 +2,9 @@
 //!
 //! `MONKEY` in the environment is the number of its doings, `SEED` where it begins.
 
-mod support;
-
+use crate::support::clients::Clients;
+use crate::support::{is_worker, kernel, Server, Setup};
 use std::sync::atomic::Ordering::SeqCst;
-use support::clients::Clients;
-use support::{is_worker, kernel, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 const DOINGS: u64 = 300;
 

@@ -1,18 +1,11 @@
 //! How it ended: restarts that are given up, what `--restart`, `--status` and `--daemonize` tell, workers that
 //! are killed in the end, logs that are opened again.
 
-mod support;
-
+use crate::support::{ask, kernel, run_beside, Finished, Server, Setup};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use support::{ask, kernel, run_beside, Finished, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// `role` is for the first worker. Another may follow it: see [`next_is`]. Workers say that they are ready, so
 /// that nobody waits for an interval.
@@ -637,13 +630,13 @@ mod daemonize {
 
     #[test]
     fn it_returns_when_the_pid_file_is_written_and_the_sockets_are_bound() {
-        let port = support::free_port();
+        let port = crate::support::free_port();
         let options = ["--daemonize", "--log-file=out", "--path=socket"];
         let worker = std::env::current_exe().unwrap();
         let setup = role("ready:serve", options)
             .args([format!("--port=127.0.0.1:{port}")])
             .args(["--".as_ref(), worker.as_os_str()])
-            .args(support::worker::ARGUMENTS);
+            .args(crate::support::worker::ARGUMENTS);
         let daemon = Daemon(setup.finish());
         assert_eq!(daemon.0.status.code(), Some(0), "{}", daemon.0.said);
         // Now, and not eventually.

@@ -1,17 +1,10 @@
 //! `--ready`: a worker stands the moment it says so, by sd_notify(3) or with a newline on a pipe, and not before.
 
-mod support;
-
+use crate::support::{ask, kernel, program, Scratch, Server, Setup};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
-use support::{ask, kernel, program, Scratch, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// What is as true of one way to say it as of the other: the option, and the word.
 const WAYS: [(&str, &str); 2] = [("--ready=notify", "READY=1"), ("--ready=fd=9", "\n")];
@@ -310,7 +303,7 @@ mod words {
     fn ready_counts_from_a_grandchild_and_from_a_user_without_privileges() {
         for who in ["grandchild", "nobody"] {
             if who == "nobody" && !kernel::is_root() {
-                return support::passed_over("root's right to become another user");
+                return crate::support::skipped("root's right to become another user");
             }
             let setup = role("talk:serve", ["--ready=notify"]).env("MESSENGER", who);
             let mut server = start(setup, "READY=1");
@@ -457,7 +450,7 @@ mod words {
     fn systemd_notify_is_answered() {
         let found = Command::new("systemd-notify").arg("--version").output();
         if found.is_err() {
-            return support::passed_over("systemd-notify");
+            return crate::support::skipped("systemd-notify");
         }
         let line = "systemd-notify --ready --status=loaded && touch \"$WORKER_DIR\"/answered
 exec \"$0\" \"$@\"";
@@ -465,7 +458,7 @@ exec \"$0\" \"$@\"";
             .role("serve")
             .args(["--", "sh", "-c", line])
             .args([std::env::current_exe().unwrap()])
-            .args(support::worker::ARGUMENTS)
+            .args(crate::support::worker::ARGUMENTS)
             .launch();
         server.standing(&[1]);
         let pid = server.worker(1).pid;
@@ -792,7 +785,7 @@ fn restarts_leak_no_descriptor() {
 fn an_idle_superdaemon_waits_in_one_poll_without_end() {
     let found = Command::new("strace").arg("--version").output();
     if found.is_err() {
-        return support::passed_over("strace");
+        return crate::support::skipped("strace");
     }
     for (option, _) in WAYS {
         let mut strace = Command::new("strace");
@@ -803,7 +796,7 @@ fn an_idle_superdaemon_waits_in_one_poll_without_end() {
         let pid = server.scratch.read("pid").trim_end().parse().unwrap();
         // strace shows a call when it is over, so what is last is the one that the signal ends.
         server.eventually("start_server to sleep", || {
-            support::is_asleep(pid).then_some(())
+            crate::support::is_asleep(pid).then_some(())
         });
         kernel::kill(pid, libc::SIGTERM);
         server.end();

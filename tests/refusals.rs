@@ -1,19 +1,12 @@
 //! What bad input gets: one line that names it, exit status 1, and nothing touched.
 
-mod support;
-
+use crate::support::{free_port, kernel, permissions_count, run_beside, skipped, Scratch, Setup};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use support::{free_port, kernel, passed_over, permissions_count, run_beside, Scratch, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// What would leave something behind, if the rest of the command line were right.
 const MAKING: [&str; 5] = [
@@ -168,7 +161,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
 #[test]
 fn what_permissions_forbid_is_refused_and_nothing_is_touched() {
     if !permissions_count() {
-        return passed_over("a user who may not write everywhere");
+        return skipped("a user who may not write everywhere");
     }
     let folder = Scratch::new();
     for name in ["file", "closed/file", "unread/file"] {
@@ -263,7 +256,7 @@ fn stop_and_restart_refuse_at_once_whatever_is_no_pid_file_and_no_status_file() 
     let mut names = folder.names();
     names.extend(["missing", "null/pid", ".", ""].map(str::to_string));
     if !permissions_count() {
-        passed_over("a user who may not read everything");
+        skipped("a user who may not read everything");
         names.retain(|name| name != "unreadable");
     }
     let before = files(&folder);

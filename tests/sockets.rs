@@ -1,8 +1,7 @@
 //! The sockets: what each `--port` and `--path` binds, what the worker knows it by, and that clients never
 //! notice a restart.
 
-mod support;
-
+use crate::support::{ask, free_port, kernel, Report, Server, Setup};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -10,12 +9,6 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use support::{ask, free_port, kernel, Report, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 fn serve<const N: usize>(options: [&str; N]) -> Server {
     Setup::new(["--interval=0"])
@@ -78,8 +71,8 @@ fn every_port_syntax_has_its_name_and_its_socket() {
     ];
     for (value, name, socket) in table {
         // musl looks for a name in /etc/hosts as it is written, and no other static program is tested.
-        if value.starts_with("LocalHost") && support::is_static() {
-            support::passed_over("a resolver that finds localhost as LocalHost");
+        if value.starts_with("LocalHost") && crate::support::is_static() {
+            crate::support::skipped("a resolver that finds localhost as LocalHost");
             continue;
         }
         let report = report([&format!("--port={value}")]);
@@ -268,7 +261,7 @@ fn datagrams_reach_the_socket_across_a_restart() {
 
 #[test]
 fn a_unix_socket_is_open_to_all_whatever_the_umask_and_gone_in_the_end() {
-    let folder = support::Scratch::new();
+    let folder = crate::support::Scratch::new();
     let absolute = folder.path("b.sock");
     let setup = Setup::new(["--interval=0", "--path=a=1.sock", "--path"])
         .args([&absolute])
@@ -300,7 +293,7 @@ fn a_dead_socket_file_is_replaced_and_that_is_said() {
     drop(UnixListener::bind(&path).unwrap());
     // A child that another test is just forking has a copy of it until it executes its program.
     let refused = || UnixStream::connect(&path).is_err().then_some(());
-    support::eventually(refused, || "the socket to be dead".to_string());
+    crate::support::eventually(refused, || "the socket to be dead".to_string());
     assert!(path.exists());
     let server = setup.start();
     let report = server.worker(1);

@@ -1,8 +1,7 @@
 //! systemd, both ways: what start_server tells the service manager that runs it, the sockets that it takes over
 //! from it, and the sockets that it hands on as it would.
 
-mod support;
-
+use crate::support::{ask, free_port, kernel, program, skipped, Report, Scratch, Server, Setup};
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,12 +11,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
-use support::{ask, free_port, kernel, passed_over, program, Report, Scratch, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// A service manager.
 struct Manager {
@@ -847,7 +840,7 @@ fn systemds(name: &str) -> Option<String> {
     let mut files = folders.iter().map(|folder| format!("{folder}/{name}"));
     let found = files.find(|file| Path::new(file).exists());
     if found.is_none() {
-        passed_over(name);
+        skipped(name);
     }
     found
 }
@@ -1003,7 +996,7 @@ fn listen_pid_is_the_workers_number_however_long_that_is() {
     };
     let probe = container().arg("true").output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        return passed_over("unshare that may make a container");
+        return skipped("unshare that may make a container");
     }
     let mut command = container();
     command.arg(program());
@@ -1125,7 +1118,7 @@ fn one_start_server_hands_its_sockets_to_another_that_runs_under_it() {
         .args([program()])
         .args(["--interval=0", &format!("--port={port}"), "--"])
         .args([worker])
-        .args(support::worker::ARGUMENTS)
+        .args(crate::support::worker::ARGUMENTS)
         .role("serve")
         .launch();
     server.standing(&[1]);

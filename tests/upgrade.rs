@@ -1,21 +1,14 @@
 //! start_server replaces itself, and nobody notices.
 
-mod support;
-
+use crate::support::clients::{Clients, Ends};
+#[cfg(target_os = "linux")]
+use crate::support::is_worker;
+use crate::support::{ask, kernel, program, run_beside, skipped, Report, Scratch, Server, Setup};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use support::clients::{Clients, Ends};
-#[cfg(target_os = "linux")]
-use support::is_worker;
-use support::{ask, kernel, passed_over, program, run_beside, Report, Scratch, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// A program at a path of its own, where another can take its place.
 struct Place(Scratch);
@@ -123,7 +116,7 @@ fn descriptors(server: &Server) -> Vec<String> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
-    let all = support::descriptors(server).into_iter();
+    let all = crate::support::descriptors(server).into_iter();
     all.map(|open| match open.split_once("pipe:") {
         Some((number, _)) => format!("{number}pipe"),
         None => open,
@@ -559,7 +552,7 @@ fn build_version(folder: &Scratch, version: &str) -> Option<Vec<u8>> {
 fn another_version_goes_on() {
     let folder = Scratch::new();
     let Some(newer) = build_version(&folder, "99.0.1") else {
-        return passed_over("the crates to build another version");
+        return skipped("the crates to build another version");
     };
     let place = Place::new();
     let mut server = place
@@ -598,7 +591,7 @@ fn process_1_upgrades_itself() {
     let mut probe = Command::new("unshare");
     probe.args(container).arg("true");
     if !probe.status().is_ok_and(|status| status.success()) {
-        return passed_over("unshare that may make a container");
+        return skipped("unshare that may make a container");
     }
     let place = Place::new();
     let mut unshare = Command::new("unshare");
@@ -656,7 +649,7 @@ fn the_program_is_found_under_the_name_it_was_started_by() {
     }
 }
 
-mod control {
+mod command {
     use super::*;
 
     #[test]

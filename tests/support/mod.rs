@@ -1,8 +1,6 @@
 //! What the tests share: start_server in a scratch folder, the worker that it runs, and waiting for facts.
 //!
-//! Each test binary is its own worker: its `worker` test does nothing unless `WORKER_ROLE` says what to be.
 //! `START_SERVER` names the program to test; otherwise it is the one that cargo built.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -620,12 +618,12 @@ pub fn permissions_count() -> bool {
 }
 
 /// Says, past the harness, that a test needs what is not here.
-pub fn passed_over(need: &str) {
+pub fn skipped(need: &str) {
     let test = std::thread::current()
         .name()
         .unwrap_or_default()
         .to_string();
-    let _ = writeln!(std::io::stderr(), "{test}: passed over for want of {need}");
+    let _ = writeln!(std::io::stderr(), "{test}: skipped, for want of {need}");
 }
 
 /// A port that nobody listens on. It is below those that systems give out for port 0 and to clients, since
