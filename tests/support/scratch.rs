@@ -1,0 +1,67 @@
+//! A folder for the files of a test.
+
+use std::fs;
+use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder of the test's own, removed in the end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "start_server-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::SeqCst)
+        );
+        // A short path, since a socket's address has room for 103 bytes on some systems.
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Scratch(path)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: impl AsRef<Path>, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The text of a file; none is empty.
+    pub fn read(&self, name: impl AsRef<Path>) -> String {
+        fs::read(self.path(name)).map_or(String::new(), |text| {
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    }
+
+    /// The names in it, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A worker that has just begun may write into it meanwhile.
+        // What it renames meanwhile is not found.
+        while self.0.exists()
+            && fs::remove_dir_all(&self.0)
+                .is_err_and(|error| [DirectoryNotEmpty, NotFound].contains(&error.kind()))
+        {}
+    }
+}
