@@ -1,8 +1,6 @@
 //! The command line, as Getopt::Long reads it.
 
 use crate::support::Setup;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 /// The program of these tests: writes down which options have reached it, and its arguments.
 const TOOL: &str = r#"#!/bin/sh
@@ -22,8 +20,7 @@ while test -d "$WORKER_DIR"; do sleep 1; done
 /// A command line, its words told apart by blanks, in a folder with the program `tool` and the folder `sub`.
 fn setup(line: &str) -> Setup {
     let setup = Setup::new(line.split(' ')).file("sub/file", "");
-    let tool = setup.scratch.write("tool", TOOL);
-    fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).unwrap();
+    setup.scratch.program("tool", TOOL);
     setup
 }
 

@@ -3,7 +3,7 @@
 
 #[cfg(target_os = "linux")]
 use crate::support::program;
-use crate::support::{ask, free_port, kernel, now, skipped, Server, Setup};
+use crate::support::{ask, free_port, kernel, now, skipped, Scratch, Server, Setup};
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
 #[cfg(target_os = "linux")]
@@ -19,7 +19,7 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 #[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 #[cfg(target_os = "linux")]
 use std::process::{Child, Stdio};
@@ -88,23 +88,18 @@ mod exec {
     }
 
     /// `spoiled` takes the program's place for a while.
-    fn with_program(spoiled: impl FnOnce(&Path), reason: &str) {
+    fn with_program(spoiled: impl FnOnce(&Scratch), reason: &str) {
         with_program_of(serve([]), spoiled, reason);
     }
 
-    fn with_program_of(setup: Setup, spoiled: impl FnOnce(&Path), reason: &str) {
+    fn with_program_of(setup: Setup, spoiled: impl FnOnce(&Scratch), reason: &str) {
         let (server, program) = spoilable(setup);
         let good = server.scratch.path("good");
         fs::rename(&program, &good).unwrap();
-        spoiled(&program);
+        spoiled(&server.scratch);
         fails(&server, reason);
         fs::rename(&good, &program).unwrap();
         recovers(server, reason);
-    }
-
-    fn make_program(path: &Path, text: &[u8], mode: u32) {
-        fs::write(path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     const EXECUTE: &str = "start_server: cannot execute ./program: ";
@@ -117,7 +112,10 @@ mod exec {
     #[test]
     fn a_program_that_may_not_be_executed_is_said_and_the_restart_completes_when_it_may() {
         with_program(
-            |path| make_program(path, b"#!/bin/sh\n", 0o644),
+            |folder| {
+                let path = folder.program("program", "#!/bin/sh\n");
+                fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+            },
             &format!("{EXECUTE}Permission denied\n"),
         );
     }
@@ -125,7 +123,7 @@ mod exec {
     #[test]
     fn a_program_without_its_interpreter_is_said() {
         with_program(
-            |path| make_program(path, b"#!/no/such/interpreter\n", 0o755),
+            |folder| drop(folder.program("program", "#!/no/such/interpreter\n")),
             &format!("{EXECUTE}No such file or directory\n"),
         );
     }
@@ -133,7 +131,7 @@ mod exec {
     #[test]
     fn a_program_that_links_to_itself_is_said() {
         with_program(
-            |path| symlink("program", path).unwrap(),
+            |folder| symlink("program", folder.path("program")).unwrap(),
             &format!("{EXECUTE}Too many levels of symbolic links\n"),
         );
     }
@@ -143,7 +141,7 @@ mod exec {
         let text = fs::read(std::env::current_exe().unwrap()).unwrap();
         // So little of it is no program for the system: the shell gets it, as execvp(3) has it.
         for length in [32, 4096] {
-            let truncated = |path: &Path| make_program(path, &text[..length], 0o755);
+            let truncated = |folder: &Scratch| drop(folder.program("program", &text[..length]));
             with_program_of(after_interval(1, []), truncated, FAILED);
         }
     }

@@ -220,8 +220,8 @@ mod caller {
         let mut shell = Command::new("sh");
         shell.args(["-c", "exec ./bin/start_server \"$@\"", "sh"]);
         let setup = Setup::by(shell, OPTIONS).role("serve");
-        fs::create_dir(setup.scratch.path("bin")).unwrap();
-        fs::copy(program(), setup.scratch.path("bin/start_server")).unwrap();
+        let text = fs::read(program()).unwrap();
+        setup.scratch.program("bin/start_server", text);
         lives(setup.start());
     }
 

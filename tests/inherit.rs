@@ -4,7 +4,6 @@ use crate::support::{kernel, Report, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 
 fn serve<const N: usize>(options: [&str; N]) -> Setup {
     Setup::new(["--interval=0", "--status-file=status"])
@@ -23,8 +22,7 @@ mv \"$WORKER_DIR\"/seen.new \"$WORKER_DIR\"/seen
 {LIVE}
 "
     );
-    let path = setup.scratch.write(name, text);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    setup.scratch.program(name, text);
 }
 
 /// Waits for the file `seen`, whole, and ends start_server.

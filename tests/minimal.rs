@@ -34,8 +34,8 @@ impl Root {
             return None;
         };
         let folder = Scratch::new();
-        fs::copy(program(), folder.path("start_server")).unwrap();
-        fs::copy(hello, folder.path("hello")).unwrap();
+        folder.program("start_server", fs::read(program()).unwrap());
+        folder.program("hello", fs::read(hello).unwrap());
         folder.write("envdir/COLOUR", "blue\n");
         let root = Root {
             folder,

@@ -22,8 +22,7 @@ impl Place {
 
     /// Puts a program there, as an installation does: whole, and under a new inode.
     fn put(&self, bytes: impl AsRef<[u8]>) {
-        let new = self.0.write("new", bytes);
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        let new = self.0.program("new", bytes);
         fs::rename(new, self.0.path("start_server")).unwrap();
     }
 

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder of the test's own, removed in the end.
@@ -34,6 +36,21 @@ impl Scratch {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes a program. Another process writes it: a child that some other test forks meanwhile would have our
+    /// descriptor until it executes its own program, and nobody can execute what is open for writing.
+    pub fn program(&self, name: impl AsRef<Path>, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]);
+        let mut shell = shell.arg(&path).stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        input.write_all(text.as_ref()).unwrap();
+        drop(input);
+        assert!(shell.wait().unwrap().success());
         path
     }
 
