@@ -1,5 +1,6 @@
 //! The command line, as Getopt::Long reads it.
 
+use crate::support::worker::LIVE;
 use crate::support::Setup;
 
 /// The program of these tests: writes down which options have reached it, and its arguments.
@@ -14,13 +15,12 @@ const TOOL: &str = r#"#!/bin/sh
     printf ' %s' "$@"
 } > "$WORKER_DIR"/new
 mv "$WORKER_DIR"/new "$WORKER_DIR"/seen
-while test -d "$WORKER_DIR"; do sleep 1; done
 "#;
 
 /// A command line, its words told apart by blanks, in a folder with the program `tool` and the folder `sub`.
 fn setup(line: &str) -> Setup {
     let setup = Setup::new(line.split(' ')).file("sub/file", "");
-    setup.scratch.program("tool", TOOL);
+    setup.scratch.program("tool", format!("{TOOL}{LIVE}\n"));
     setup
 }
 

@@ -3,6 +3,8 @@
 
 #[cfg(target_os = "linux")]
 use crate::support::ask;
+#[cfg(target_os = "linux")]
+use crate::support::worker::LIVE;
 use crate::support::{kernel, permissions_count, skipped, Server, Setup};
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -306,8 +308,7 @@ fn a_log_that_is_always_full_stops_nothing() {
 fn a_status_file_that_would_be_cut_short_does_not_replace_the_good_one() {
     let log = "--log-file=| cat > log-file";
     let setup = Setup::new(["--interval=0", "--status-file=status", log]);
-    let live = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
-    let mut server = setup.args(["--", "sh", "-c", live]).launch();
+    let mut server = setup.args(["--", "sh", "-c", LIVE]).launch();
     server.standing(&[1]);
     let first = server.status()[0].1;
     let says = |text: &str| {

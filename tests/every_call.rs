@@ -3,7 +3,7 @@
 //! Before the first worker stands start_server may refuse to start, with one message and nothing left behind. From
 //! then on the ports take connections throughout, and the life comes to its proper end.
 
-use crate::support::{ask, eventually, is_worker, kernel, program, skipped, Server, Setup};
+use crate::support::{ask, eventually, kernel, program, skipped, Server, Setup};
 use std::env;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -386,12 +386,7 @@ impl Life {
 
     /// Nobody is left, and no file but those of others; unless its removal, one of these calls, has failed.
     fn left_nothing(&self, removal: &[&str]) {
-        let left = self
-            .server
-            .started()
-            .into_iter()
-            .filter(|worker| is_worker(worker.1));
-        assert_eq!(left.count(), 0, "somebody is left");
+        assert_eq!(self.server.living(), [], "somebody is left");
         let scratch = &self.server.scratch;
         for name in STRANGERS {
             assert_eq!(scratch.read(name), name, "a stranger's file");

@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "linux")]
 use crate::support::program;
+use crate::support::worker::LIVE;
 use crate::support::{ask, free_port, kernel, now, skipped, Scratch, Server, Setup};
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
@@ -293,7 +294,7 @@ mod exec {
         let options = ["--port=127.0.0.1:0", "--interval=0", "--pid-file=pid"];
         let setup = Setup::by(unshare, options).args(["--status-file=status", "--path=socket"]);
         let mut server = setup
-            .args(["--", "sh", "-c", "trap : TERM; sleep 1000"])
+            .args(["--", "sh", "-c", &format!("trap : TERM; {LIVE}")])
             .launch();
         server.standing(&[1]);
         kernel::kill(server.status()[0].1, libc::SIGKILL);
@@ -344,8 +345,8 @@ mod exec {
     #[cfg(target_os = "linux")]
     impl Drop for Ended {
         fn drop(&mut self) {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
+            let _ = self.0.kill();
+            let _ = self.0.wait();
         }
     }
 
@@ -721,9 +722,6 @@ mod readers {
 
 mod workers {
     use super::*;
-
-    /// What shell workers end with: they live until TERM, or until the scratch folder of a failed test is gone.
-    const LIVE: &str = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
 
     #[test]
     fn every_exit_status_and_signal_is_told_as_the_system_has_it() {

@@ -1,5 +1,6 @@
 //! What a worker receives besides its sockets: environment, arguments, descriptors, folder, signals.
 
+use crate::support::worker::LIVE;
 use crate::support::{kernel, Report, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,9 +11,6 @@ fn serve<const N: usize>(options: [&str; N]) -> Setup {
         .args(options)
         .role("serve")
 }
-
-/// What shell workers end with: they live until TERM, or until the scratch folder of a failed test is gone.
-const LIVE: &str = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
 
 /// Makes an executable file that writes down its arguments into the file `seen`, and its name before them.
 fn executable(setup: &Setup, name: &str, first_line: &str) {

@@ -58,7 +58,10 @@ impl Root {
             command.args(["--map-root-user", "chroot"]);
         }
         command.arg(self.folder.path("")).arg("/start_server");
-        Setup::by(command, options)
+        // No folder of the test's is in it.
+        Setup::by(command, options).with(|command| {
+            command.env_remove("TMPDIR");
+        })
     }
 
     fn run(&self, options: &[&str]) -> Finished {

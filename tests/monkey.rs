@@ -3,7 +3,7 @@
 //! `MONKEY` in the environment is the number of its doings, `SEED` where it begins.
 
 use crate::support::clients::Clients;
-use crate::support::{is_worker, kernel, Server, Setup};
+use crate::support::{kernel, Server, Setup};
 use std::sync::atomic::Ordering::SeqCst;
 
 const DOINGS: u64 = 300;
@@ -42,16 +42,8 @@ fn no_connection_is_refused_whatever_the_monkey_does() {
         (standing.len() == 1 && standing[0].0 > newest).then_some(())
     });
     server.stop();
-    let left = server
-        .started()
-        .into_iter()
-        .filter(|&(_, pid)| is_worker(pid));
-    assert_eq!(
-        left.count(),
-        0,
-        "seed {seed}: nobody is left\n{}",
-        server.log()
-    );
+    let (left, log) = (server.living(), server.log());
+    assert_eq!(left, [], "seed {seed}: nobody is left\n{log}");
 }
 
 struct Monkey {
@@ -83,7 +75,7 @@ impl Monkey {
         let victim = standing
             .get(self.below(4))
             .map(|(_, pid)| *pid)
-            .filter(|&pid| is_worker(pid));
+            .filter(|&pid| server.is_worker(pid));
         match (self.below(10), victim) {
             (0..=2, _) => server.hup(),
             // It upgrades itself.

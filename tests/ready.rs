@@ -634,6 +634,8 @@ mod folder {
             let mut server = setup.start();
             server.standing(&[1]);
             let folder = socket(&server, 1).parent().unwrap().to_path_buf();
+            // Where it is outside of the test's folder, a failed test must not leave it there.
+            let _removed = Scratch::adopt(folder.clone());
             assert_eq!(folder.parent(), Some(&*expected), "{runtime:?} {tmp:?}");
             server.stop();
             assert!(!folder.exists(), "{}", folder.display());

@@ -1,8 +1,7 @@
 //! start_server replaces itself, and nobody notices.
 
 use crate::support::clients::{Clients, Ends};
-#[cfg(target_os = "linux")]
-use crate::support::is_worker;
+use crate::support::worker::LIVE;
 use crate::support::{ask, kernel, program, run_beside, skipped, Report, Scratch, Server, Setup};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -177,9 +176,8 @@ fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
     assert!(clients.connected.load(SeqCst) > 200);
     assert_eq!(server.count(UPGRADED), 200);
     server.stop();
-    let workers = server.started();
-    let left = workers.into_iter().filter(|&(_, pid)| is_worker(pid));
-    assert_eq!(left.count(), 0, "nobody is left\n{}", server.log());
+    let (left, log) = (server.living(), server.log());
+    assert_eq!(left, [], "nobody is left\n{log}");
 }
 
 #[test]
@@ -214,6 +212,8 @@ fn a_program_that_cannot_take_over_changes_nothing() {
         let (status, said) = run_beside(&server.scratch, &UPGRADE);
         assert_eq!(status, Some(3), "{name}: {said}");
         assert!(said.contains("goes on as before"), "{name}: {said}");
+        // The line follows after the status file.
+        server.says_times("cannot upgrade", attempts);
         let log = server.log();
         let line = log
             .lines()
@@ -254,7 +254,7 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
     let place = Place::new();
     let mut server = place.serve("serve", ["--port=127.0.0.1:0"]).start();
     server.standing(&[1]);
-    place.put("#!/bin/sh\necho $$ >>tried\nexec sleep 1000");
+    place.put(format!("#!/bin/sh\necho $$ >>tried\n{LIVE}"));
     server.signal(libc::SIGUSR2);
     let tried = || server.scratch.read("tried").lines().count();
     server.eventually("the trial", || (tried() == 1).then_some(()));
@@ -673,7 +673,7 @@ mod command {
         let place = Place::new();
         let mut server = place.serve("serve", []).start();
         server.standing(&[1]);
-        place.put("#!/bin/sh\nexec sleep 1000");
+        place.put(format!("#!/bin/sh\n{LIVE}"));
         let arguments = [&UPGRADE[..], &["--timeout=1"]].concat();
         let (status, said) = run_beside(&server.scratch, &arguments);
         assert_eq!(status, Some(2));
@@ -686,10 +686,7 @@ mod command {
         let place = Place::new();
         let mut server = place.serve("serve", []).start();
         server.standing(&[1]);
-        place.put(format!(
-            "#!/bin/sh\nkill -TERM {}\nexec sleep 1000",
-            server.pid()
-        ));
+        place.put(format!("#!/bin/sh\nkill -TERM {}\n{LIVE}", server.pid()));
         let (status, said) = run_beside(&server.scratch, &UPGRADE);
         assert_eq!(status, Some(1), "{said}");
         assert!(

@@ -13,7 +13,7 @@ pub mod worker;
 
 pub use clients::{ask, free_port};
 pub use needs::{permissions_count, skipped};
-pub use processes::{descriptors, is_asleep, is_worker};
+pub use processes::{descriptors, is_asleep};
 pub use report::Report;
 pub use scratch::Scratch;
 pub use server::Server;

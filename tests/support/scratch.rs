@@ -14,13 +14,18 @@ impl Scratch {
     pub fn new() -> Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            "start_server-{}-{}",
+            "ss-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::SeqCst)
         );
-        // A short path, since a socket's address has room for 103 bytes on some systems.
+        // The name is short, since a socket's address has room for 103 bytes on some systems.
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
+        Scratch(path)
+    }
+
+    /// A folder that somebody else has made, to be removed in the end too.
+    pub fn adopt(path: PathBuf) -> Scratch {
         Scratch(path)
     }
 
@@ -74,11 +79,19 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A worker that has just begun may write into it meanwhile.
-        // What it renames meanwhile is not found.
-        while self.0.exists()
-            && fs::remove_dir_all(&self.0)
-                .is_err_and(|error| [DirectoryNotEmpty, NotFound].contains(&error.kind()))
-        {}
+        // A worker that has just begun may write into the folder or rename a file of it meanwhile.
+        while self.0.exists() {
+            match fs::remove_dir_all(&self.0).map_err(|error| error.kind()) {
+                Ok(()) | Err(DirectoryNotEmpty | NotFound) => {}
+                // A test has taken the permission away.
+                Err(_) => {
+                    let mut chmod = Command::new("chmod");
+                    let allowed = chmod.args(["-R", "u+rwx"]).arg(&self.0).status();
+                    if !allowed.is_ok_and(|status| status.success()) {
+                        break;
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A start_server that runs: what it logs, what its status file shows, and its end.
 
+use super::processes::{end_all, is_worker};
 use super::report::{pair, Report};
 use super::{eventually, is_asleep, kernel, Scratch};
 use std::fs;
@@ -218,6 +219,18 @@ impl Server {
         self.standing(&[generation]);
     }
 
+    /// Whether a process is a worker of this start_server.
+    pub fn is_worker(&self, pid: i32) -> bool {
+        is_worker(pid, self.scratch.folder())
+    }
+
+    /// The workers that have begun and have not ended.
+    pub fn living(&self) -> Vec<(u64, i32)> {
+        let mut workers = self.started();
+        workers.retain(|&(_, pid)| self.is_worker(pid));
+        workers
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -239,10 +252,11 @@ impl Server {
     }
 }
 
-/// The workers end by themselves when their parent is gone.
+/// Nobody whom it has started outlives the test, whether that has passed or failed.
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        end_all(self.scratch.folder());
     }
 }

@@ -50,6 +50,8 @@ impl Setup {
             .args(options)
             .current_dir(scratch.folder())
             .env("WORKER_DIR", scratch.folder())
+            // A start_server that is killed leaves the sockets of --ready=notify behind.
+            .env("TMPDIR", scratch.folder())
             .stdin(Stdio::null());
         for steering in [
             "ENVDIR",

@@ -15,6 +15,9 @@ use std::process::Command;
 /// What makes the test binary a worker. The last ones reach it as arguments of its own.
 pub const ARGUMENTS: [&str; 3] = ["--exact", "worker", "--nocapture"];
 
+/// Shell workers end with this line. They live until TERM, or until the folder of a failed test is gone.
+pub const LIVE: &str = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
+
 /// Signals that tell a worker to finish, other than a "plain" one.
 const FINISH: [i32; 5] = [
     libc::SIGTERM,
