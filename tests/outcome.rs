@@ -830,6 +830,13 @@ done";
         server
     }
 
+    /// With the file `out` as log, which has the first lines.
+    fn speakers_into_file() -> Server {
+        let server = speakers("--log-file=out");
+        is_there(&server, "out", "starting new worker");
+        server
+    }
+
     fn begun(server: &Server, generation: u64) {
         server.eventually(&format!("worker {generation}"), || {
             let mut begun = server.started().into_iter();
@@ -861,7 +868,7 @@ done";
 
     #[test]
     fn after_a_rename_usr1_opens_it_anew_and_running_workers_keep_theirs() {
-        let mut server = speakers("--log-file=out");
+        let mut server = speakers_into_file();
         assert!(speaks_into(&server, 1, "out"));
         rename(&server, "out", "out.1");
         // Until then it is the renamed one.
@@ -884,7 +891,7 @@ done";
 
     #[test]
     fn a_running_worker_keeps_the_old_file_after_usr1() {
-        let server = speakers("--log-file=out");
+        let server = speakers_into_file();
         rename(&server, "out", "out.1");
         server.signal(libc::SIGUSR1);
         server.eventually("the new file", || {
@@ -896,7 +903,7 @@ done";
 
     #[test]
     fn hup_opens_it_anew_before_the_next_generation() {
-        let mut server = speakers("--log-file=out");
+        let mut server = speakers_into_file();
         rename(&server, "out", "out.1");
         let old = server.scratch.read("out.1");
         server.hup();
@@ -911,7 +918,7 @@ done";
 
     #[test]
     fn where_nothing_was_renamed_it_is_the_same_file() {
-        let mut server = speakers("--log-file=out");
+        let mut server = speakers_into_file();
         server.signal(libc::SIGUSR1);
         server.idle();
         server.hup();
