@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "linux")]
 use crate::support::ask;
+use crate::support::fixtures::serve;
 #[cfg(target_os = "linux")]
 use crate::support::worker::LIVE;
 use crate::support::{kernel, permissions_count, skipped, Server, Setup};
@@ -18,13 +19,6 @@ use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::process::Command;
 
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    Setup::new(["--port=127.0.0.1:0", "--interval=0"])
-        .args(["--pid-file=pid", "--status-file=status"])
-        .args(options)
-        .role("serve")
-}
-
 const FAILURE: &str = "start_server: cannot write the status file: ";
 const RECOVERY: &str = "start_server: the status file is written again\n";
 
@@ -37,7 +31,7 @@ fn is_as_before(server: &Server, first: i32) -> bool {
 fn planted(plant: impl FnOnce(&Path), reason: &str, is_untouched: impl Fn(&Path) -> bool) {
     let mut server = serve([]).file("victim", "precious").start();
     let first = server.worker(1).pid;
-    server.standing(&[1]);
+    server.up(&[1]);
     let temporary = server.scratch.path(format!("status.{}", server.pid()));
     plant(&temporary);
     for generation in 2..=4 {
@@ -54,7 +48,7 @@ fn planted(plant: impl FnOnce(&Path), reason: &str, is_untouched: impl Fn(&Path)
     assert!(is_untouched(&temporary));
     assert_eq!(server.scratch.read("victim"), "precious");
     fs::rename(&temporary, server.scratch.path("moved")).unwrap();
-    server.standing(&[4]);
+    server.up(&[4]);
     server.stop();
     assert_eq!(server.count(&format!("{FAILURE}{reason}\n")), 1);
     assert_eq!(server.count(FAILURE), 1, "{}", server.log());
@@ -123,9 +117,7 @@ fn a_removed_folder_is_said_once_and_the_status_file_is_there_as_soon_as_it_is_b
 /// A file system may give the number of a file that is gone to the next one: to what replaces it.
 #[test]
 fn a_status_file_that_somebody_removes_is_there_again_after_a_restart() {
-    let mut server = serve([]).start();
-    server.worker(1);
-    server.standing(&[1]);
+    let mut server = serve([]).up();
     for generation in 2..=20 {
         fs::remove_file(server.scratch.path("status")).unwrap();
         server.restart(generation);
@@ -273,7 +265,7 @@ fn what_a_full_disk_had_no_room_for_is_in_the_log_when_there_is_room() {
     };
     let mut server = setup.start_silent(":");
     server.worker(1);
-    server.standing(&[1]);
+    server.up(&[1]);
     let log = disk(&server).join("log");
     let filling = fill(&disk(&server));
     let begun = text(&log).len();
@@ -309,7 +301,7 @@ fn a_status_file_that_would_be_cut_short_does_not_replace_the_good_one() {
     let log = "--log-file=| cat > log-file";
     let setup = Setup::new(["--interval=0", "--status-file=status", log]);
     let mut server = setup.args(["--", "sh", "-c", LIVE]).launch();
-    server.standing(&[1]);
+    server.up(&[1]);
     let first = server.status()[0].1;
     let says = |text: &str| {
         server.eventually(text, || {
@@ -322,7 +314,7 @@ fn a_status_file_that_would_be_cut_short_does_not_replace_the_good_one() {
     says("old worker ");
     assert!(is_as_before(&server, first));
     kernel::limit_process(server.pid(), libc::RLIMIT_FSIZE, before);
-    server.standing(&[2]);
+    server.up(&[2]);
     server.stop();
 }
 

@@ -322,7 +322,7 @@ impl Life {
                 None if told => kernel::kill_if_there(server.pid(), libc::SIGCHLD),
                 Some(_) | None => {}
             }
-            standing(server, 0).map(Some)
+            up_alone(server, 0).map(Some)
         };
         eventually(look, || "the first worker".to_string())
     }
@@ -335,7 +335,7 @@ impl Life {
             if self.must_ask_again() {
                 self.server.hup();
             }
-            standing(&self.server, generation)
+            up_alone(&self.server, generation)
         };
         eventually(look, || format!("a successor of {generation}"))
     }
@@ -431,7 +431,7 @@ impl Life {
 }
 
 /// The one worker that stands, if it is newer than this.
-fn standing(server: &Server, generation: u64) -> Option<(u64, i32)> {
+fn up_alone(server: &Server, generation: u64) -> Option<(u64, i32)> {
     match server.status()[..] {
         [worker] if worker.0 > generation && server.started().contains(&worker) => Some(worker),
         _ => None,

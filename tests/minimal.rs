@@ -83,7 +83,7 @@ impl Root {
     }
 
     /// Waits until the worker of this generation serves alone, and gives its process.
-    fn standing(&self, server: &Server, generation: u64) -> i32 {
+    fn serves(&self, server: &Server, generation: u64) -> i32 {
         let status = || self.folder.read("status");
         let pid = server.eventually(&format!("generation {generation}"), || {
             let pid = status()
@@ -145,23 +145,23 @@ fn variable_of(pid: i32, variable: &str) -> bool {
 fn a_life_from_the_start_to_the_stop() {
     let Some(root) = Root::make() else { return };
     let mut server = root.service(&["--log-file=/log"]).launch();
-    let first = root.standing(&server, 1);
+    let first = root.serves(&server, 1);
     assert!(variable_of(first, "COLOUR=blue"));
     assert!(Path::new(&root.folder.path("socket")).exists());
     assert_eq!(root.folder.read("pid"), format!("{}\n", server.pid()));
 
     root.folder.write("envdir/COLOUR", "red\n");
     server.hup();
-    let second = root.standing(&server, 2);
+    let second = root.serves(&server, 2);
     assert!(variable_of(second, "COLOUR=red"));
 
     kernel::kill(second, libc::SIGKILL);
-    root.standing(&server, 3);
+    root.serves(&server, 3);
 
     let control = ["--pid-file=/pid", "--status-file=/status"];
     let restarted = root.run(&[&["--restart"], &control[..]].concat());
     assert!(restarted.status.success(), "{}", restarted.said);
-    let last = root.standing(&server, 4);
+    let last = root.serves(&server, 4);
 
     let told = root.run(&[&["--status"], &control[..]].concat());
     assert!(told.status.success(), "{}", told.said);
@@ -186,7 +186,7 @@ fn a_life_in_the_background() {
     let Some(root) = Root::make() else { return };
     let began = root.service(&["--daemonize", "--log-file=/log"]).finish();
     assert!(began.status.success(), "{}", began.said);
-    root.standing(&began.server, 1);
+    root.serves(&began.server, 1);
     let stopped = root.run(&["--stop", "--pid-file=/pid"]);
     assert!(stopped.status.success(), "{}", stopped.said);
     root.is_clean();
@@ -199,7 +199,7 @@ fn a_life_without_standard_descriptors() {
         kernel::on_fork(command, || (0..3).for_each(kernel::close));
     };
     let mut server = root.service(&["--log-file=/log"]).with(close).launch();
-    let worker = root.standing(&server, 1);
+    let worker = root.serves(&server, 1);
     // Neither is a socket of ours: it ends for who reads it, and it takes nothing.
     let input = fs::read_link(format!("/proc/{worker}/fd/0")).unwrap();
     assert!(input.to_str().unwrap().starts_with("pipe:"), "{input:?}");
@@ -223,9 +223,9 @@ fn readiness_by_datagram_needs_a_folder_for_its_socket() {
     let words: [(&[&str], &str); 2] = [(&["--ready=notify"], "/"), (&["--ready=fd=9"], "/tmp")];
     for (options, folder) in words {
         let mut server = root.service(options).env("TMPDIR", folder).launch();
-        root.standing(&server, 1);
+        root.serves(&server, 1);
         server.hup();
-        root.standing(&server, 2);
+        root.serves(&server, 2);
         server.stop();
         root.is_clean();
     }

@@ -248,9 +248,7 @@ fn stop_and_restart_refuse_at_once_whatever_is_no_pid_file_and_no_status_file() 
     // The true ones, to have only one wrong at a time.
     let mut server = Setup::new(["--interval=0", "--pid-file=pid", "--status-file=status"])
         .role("serve")
-        .start();
-    server.worker(1);
-    server.standing(&[1]);
+        .up();
     let folder = Scratch::new();
     let _listener = odd_files(&folder);
     let mut names = folder.names();
@@ -297,9 +295,7 @@ fn stop_and_restart_refuse_at_once_whatever_is_no_pid_file_and_no_status_file() 
 fn stop_and_restart_signal_nobody_whose_number_is_in_a_file_that_he_does_not_hold() {
     let mut server = Setup::new(["--interval=0", "--pid-file=pid", "--status-file=status"])
         .role("serve")
-        .start();
-    server.worker(1);
-    server.standing(&[1]);
+        .up();
     let mut stranger = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     for pid in [stranger.id() as i32, server.pid(), server.worker(1).pid] {
         server.scratch.write("other", format!("{pid}\n"));

@@ -1,6 +1,7 @@
 //! What the tests share: start_server in a scratch folder, the worker that it runs, and waiting for facts.
 
 pub mod clients;
+pub mod fixtures;
 pub mod kernel;
 mod needs;
 mod processes;

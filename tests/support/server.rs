@@ -173,6 +173,37 @@ impl Server {
         is_said();
     }
 
+    /// From now on workers have this role, which envdir gives them.
+    pub fn next_role(&self, role: &str) {
+        self.change("WORKER_ROLE", role);
+    }
+
+    /// Changes a variable of envdir. It is whole at any time, since it is read before every attempt.
+    pub fn change(&self, variable: &str, value: &str) {
+        let new = self.scratch.write("value", value);
+        fs::rename(new, self.scratch.path("envdir").join(variable)).unwrap();
+    }
+
+    /// The signals that a generation has noted.
+    pub fn signals(&self, generation: u64) -> Vec<String> {
+        let prefix = format!("signal {generation} ");
+        let notes = self.scratch.read("notes");
+        let signals = notes.lines().filter_map(|line| line.strip_prefix(&prefix));
+        signals.map(str::to_string).collect()
+    }
+
+    /// Whether the worker of a generation was told to finish.
+    pub fn is_told(&self, generation: u64) -> bool {
+        !self.signals(generation).is_empty()
+    }
+
+    /// Waits until a file contains a text.
+    pub fn file_has(&self, file: &str, text: &str) {
+        self.eventually(&format!("{text:?} in {file}"), || {
+            self.scratch.read(file).contains(text).then_some(())
+        });
+    }
+
     /// The status file, read by the test's own eyes.
     pub fn status(&self) -> Vec<(u64, i32)> {
         let text = self.scratch.read("status");
@@ -180,8 +211,8 @@ impl Server {
         workers.map(|line| pair(line, ':')).collect()
     }
 
-    /// Waits until the status file tells of exactly these generations.
-    pub fn standing(&self, generations: &[u64]) {
+    /// Waits until exactly these generations are up, as the status file shows.
+    pub fn up(&self, generations: &[u64]) {
         self.eventually(
             &format!("generations {generations:?} in the status file"),
             || {
@@ -212,11 +243,22 @@ impl Server {
         });
     }
 
-    /// Restarts, and waits until the worker of this generation stands alone.
+    /// Waits until one worker is up alone that is newer than this generation, and gives its generation.
+    pub fn succeeded(&self, generation: u64) -> u64 {
+        self.eventually(
+            &format!("a successor of generation {generation}"),
+            || match self.status()[..] {
+                [(newer, _)] if newer > generation => Some(newer),
+                _ => None,
+            },
+        )
+    }
+
+    /// Restarts, and waits until the worker of this generation is up alone.
     pub fn restart(&self, generation: u64) {
         self.hup();
         self.worker(generation);
-        self.standing(&[generation]);
+        self.up(&[generation]);
     }
 
     /// Whether a process is a worker of this start_server.

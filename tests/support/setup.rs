@@ -94,18 +94,39 @@ impl Setup {
 
     /// Starts it with the test binary as worker.
     pub fn start(self) -> Server {
-        let worker = std::env::current_exe().unwrap();
-        self.args(["--".as_ref(), worker.as_os_str()])
+        self.worker_at(std::env::current_exe().unwrap()).launch()
+    }
+
+    /// Starts it, and waits until its first worker has begun and is up.
+    pub fn up(self) -> Server {
+        let server = self.start();
+        server.worker(1);
+        server.up(&[1]);
+        server
+    }
+
+    /// The test binary as worker, by way of a link to it or of its name alone.
+    pub fn worker_at(self, program: impl AsRef<OsStr>) -> Setup {
+        self.args(["--".as_ref(), program.as_ref()])
             .args(worker::ARGUMENTS)
-            .launch()
+    }
+
+    /// The test binary as worker, which a shell becomes after this line.
+    pub fn worker_after(self, line: &str) -> Setup {
+        self.by_shell(&format!("{line}; exec \"$0\" \"$@\""))
+    }
+
+    fn by_shell(self, line: &str) -> Setup {
+        let worker = std::env::current_exe().unwrap();
+        self.args(["--", "sh", "-c", line])
+            .args([worker])
+            .args(worker::ARGUMENTS)
     }
 
     /// Starts it with the test binary as a worker that writes nothing into the log; `line` is shell to run before.
     pub fn start_silent(self, line: &str) -> Server {
-        let line = format!("{line}; exec \"$0\" \"$@\" >silence 2>&1");
-        let worker = std::env::current_exe().unwrap();
-        let setup = self.args(["--", "sh", "-c", &line]).args([worker]);
-        setup.args(worker::ARGUMENTS).launch()
+        self.by_shell(&format!("{line}; exec \"$0\" \"$@\" >silence 2>&1"))
+            .launch()
     }
 
     /// Starts it as it stands.
