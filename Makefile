@@ -1,4 +1,4 @@
-# For BSD make and GNU make alike.
+# This file works with BSD make and with GNU make.
 .POSIX:
 
 PREFIX ?= /usr/local
@@ -14,8 +14,8 @@ MAN = man/start_server.1
 all:
 	$(CARGO) build --release --locked
 
-# For this machine, without a loader and any library, as target/static/start_server: one file to copy anywhere.
-# Some musl systems have a compiler that would link with their libc.so all the same.
+# Builds target/static/start_server for this machine: one file without a loader or a library, to be copied anywhere.
+# On some musl systems the compiler would link with libc.so without the flag.
 static:
 	@case $$(uname -m) in \
 	armv7*) target=armv7-unknown-linux-musleabihf ;; \
@@ -32,8 +32,16 @@ static:
 	mkdir -p target/static; \
 	cp $(BUILT)/$$target/release/start_server target/static/start_server
 
+# Most tests wait for something, so that there are more at a time than processors. In the end nothing may be left in the
+# folder for temporary files, nor may a process that was started for a test; of that only Linux tells.
 check:
-	$(CARGO) test --locked
+	@echo 'make check: about 2 minutes on two processors, after a build of half a minute'
+	@tmp=$$(mktemp -d /tmp/check.XXXXXX) && chmod 755 "$$tmp" && \
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} TMPDIR=$$tmp $(CARGO) test --locked; \
+	code=$$?; \
+	if grep -ls "WORKER_DIR=$$tmp" /proc/[0-9]*/environ; then echo 'make check: these are still running' >&2; code=1; fi; \
+	if ! rmdir "$$tmp"; then ls "$$tmp" >&2; rm -rf "$$tmp"; code=1; fi; \
+	exit $$code
 
 lint:
 	$(CARGO) fmt --check
@@ -43,16 +51,17 @@ lint:
 	if command -v groff >/dev/null; then test -z "$$(groff -mdoc -ww -z $(MAN) 2>&1 | tee /dev/stderr)"; fi
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/services .ci/targets tests/servers/*/run; fi
 
-# Every server of tests/servers that is installed, restarted under load.
+# Restarts every installed server of tests/servers under load.
 check-servers: all
 	tests/servers/check
 
-# Beside the others that are installed; OTHERS="ruby=/usr/local/bin/start_server" adds more. Takes minutes.
+# Compares with the other programs that are installed; OTHERS="ruby=/usr/local/bin/start_server" adds more. It takes
+# four to five minutes.
 bench: all
 	tests/bench/run $(OTHERS)
 
-# It never builds, so that `sudo make install` leaves nothing of root's in target/. Whatever the umask, everybody may
-# run what it installs.
+# This never builds, so `sudo make install` leaves no file of root in target/. All users may run the installed program,
+# whatever the umask is.
 install:
 	@test -x $(BIN) || { echo "run 'make' first: there is no $(BIN)" >&2; exit 1; }
 	umask 022 && mkdir -p "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1"
@@ -65,7 +74,7 @@ install:
 uninstall:
 	rm -f "$(DESTDIR)$(BINDIR)/start_server" "$(DESTDIR)$(MANDIR)/man1/start_server.1"
 
-# Installs into an empty folder, runs what is there, uninstalls, and finds nothing left.
+# Installs into an empty folder, runs the installed program, uninstalls it, and checks that no file is left.
 INTO = DESTDIR="$$PWD/target/install" PREFIX=/usr MANDIR=/usr/man
 
 check-install: all
@@ -78,7 +87,8 @@ check-install: all
 	$(MAKE) uninstall $(INTO)
 	test -z "$$(find target/install -type f)"
 
-# What is committed, with the crate that it needs, as target/server-starter-VERSION.tar.gz. It builds without a network.
+# Makes target/server-starter-VERSION.tar.gz from the last commit and the crates that it needs. It builds without a
+# network.
 dist:
 	rm -rf target/dist target/server-starter-*.tar.gz
 	mkdir -p target/dist
@@ -88,7 +98,7 @@ dist:
 	(cd "target/dist/$$name" && mkdir .cargo && $(CARGO) vendor --locked >.cargo/config.toml); \
 	tar -czf "target/$$name.tar.gz" -C target/dist "$$name"
 
-# Unpacks it, and builds and installs with nothing but a compiler.
+# Unpacks the tarball, and builds and installs it without a network.
 check-dist: dist
 	rm -rf target/unpacked
 	mkdir -p target/unpacked/home

@@ -123,13 +123,6 @@ impl From<io::Error> for Reason {
     }
 }
 
-/// A bridge for the functions that still return a line of text.
-impl From<Error> for String {
-    fn from(error: Error) -> String {
-        error.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

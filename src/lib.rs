@@ -1,9 +1,9 @@
-//! What a server written in Rust needs to run under [`start_server`]: its listening sockets, its generation,
-//! and a way to say that it is ready.
+//! The parts of the protocol that a server written in Rust needs under [`start_server`]: its listening sockets, its
+//! generation, and a way to say that it is ready.
 //!
-//! `start_server` binds the sockets and hands them to each worker it starts, as open descriptors that the
-//! variable `SERVER_STARTER_PORT` names. A worker takes them once, early, says when it serves, and finishes its
-//! connections when it gets SIGTERM:
+//! `start_server` binds the sockets and passes them to each worker as open descriptors. The variable
+//! `SERVER_STARTER_PORT` has their names and numbers. A worker takes the sockets once and early, says when it is ready,
+//! and finishes its connections after a SIGTERM:
 //!
 //! ```no_run
 //! use std::io::Write;
@@ -19,6 +19,8 @@
 //! }
 //! ```
 //!
+//! The library does not handle signals: the worker has to catch SIGTERM itself. It works on Unix systems only.
+//!
 //! [`start_server`]: https://metacpan.org/pod/start_server
 
 use std::collections::BTreeSet;
@@ -32,6 +34,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::atomic::{AtomicBool, Ordering};
+use sys::inherit::{self, SocketKind};
 
 #[cfg(test)]
 mod fuzz;
@@ -45,102 +48,110 @@ const GENERATION: &str = "SERVER_STARTER_GENERATION";
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 const READY_FD: &str = "SERVER_STARTER_READY_FD";
 
-/// The sockets that start_server handed to this process, by name and in its command-line order.
+/// The sockets that this process has inherited from start_server, in the order of its command line: every `--port`,
+/// then every `--path`.
 #[derive(Debug)]
 pub struct Listeners(Vec<Listener>);
 
-/// A socket that start_server handed to this process.
+/// A socket that this process has inherited from start_server, with its name.
 #[derive(Debug)]
 pub struct Listener {
     name: OsString,
     socket: OwnedFd,
 }
 
-/// StartReason there is no such socket, or no generation.
+/// The errors of this library.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The variable of this name is not set: the process was not started by start_server.
+    /// The variable of this name is not set. The process was not started by start_server.
     NotUnderStartServer(&'static str),
-    /// The variable of this name has a value that start_server does not give it.
+    /// The variable of this name has a value that start_server never sets.
     Malformed(&'static str, OsString),
-    /// [`listeners`] was called before: the sockets belong to its first caller.
-    Taken,
-    /// start_server was not told to listen there.
+    /// [`listeners`] was called before. Its first caller owns the sockets.
+    AlreadyTaken,
+    /// start_server has no `--port` or `--path` of this name.
     NoSuchListener(String),
-    /// The descriptor of the socket of this name is not open, or is not such a socket.
+    /// The descriptor of the socket of this name is not open, or is another kind of socket.
     Unusable(OsString, io::Error),
-    /// start_server asks to be told when this process is ready, but could not be told.
-    NotTold(io::Error),
+    /// start_server waits for a message that this process is ready, but the message could not be sent.
+    NotifyFailed(io::Error),
 }
 
-/// Takes the sockets that start_server handed to this process. No socket is an empty list.
+/// Takes ownership of the sockets that this process has inherited from start_server. Without `--port` and `--path` the
+/// list is empty.
 ///
-/// start_server makes them blocking. Whether they are is known to the socket and not to the descriptor, so a
-/// worker that sets another mode sets it for all generations; one that depends on a mode sets it itself.
+/// Call this before other code opens or closes descriptors: the variable only has numbers, and the library cannot
+/// detect that a number belongs to another file by now.
 ///
-/// The environment stays as it is: children that are handed the descriptors can read it too. The descriptors
-/// become close-on-exec; clear the flag on those that a child shall have.
+/// The sockets are blocking, as start_server makes them. This mode belongs to the socket itself, not to the descriptor.
+/// A worker that changes it changes it for the workers of all generations, and a worker that depends on a mode must set
+/// it.
+///
+/// The descriptors become close-on-exec. To pass one on to a child process, clear that flag. The environment does not
+/// change, so the child can read `SERVER_STARTER_PORT` too.
 ///
 /// # Errors
-/// [`Error::NotUnderStartServer`] without `SERVER_STARTER_PORT`, [`Error::Malformed`] and [`Error::Unusable`]
-/// if it, or a descriptor in it, is not what start_server gives, and [`Error::Taken`] the second time: two
-/// owners of one descriptor would close each other's.
+/// [`Error::NotUnderStartServer`] if `SERVER_STARTER_PORT` is not set, [`Error::Malformed`] if start_server never sets
+/// such a value, [`Error::Unusable`] if a descriptor is not open, and [`Error::AlreadyTaken`] if this was called
+/// before: two owners of one descriptor would close it for each other.
 pub fn listeners() -> Result<Listeners, Error> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     let value = std::env::var_os(PORTS).ok_or(Error::NotUnderStartServer(PORTS))?;
     let entries = parse(&value).ok_or_else(|| Error::Malformed(PORTS, value.clone()))?;
     if TAKEN.swap(true, Ordering::SeqCst) {
-        return Err(Error::Taken);
+        return Err(Error::AlreadyTaken);
     }
-    let take = |(name, number): (OsString, RawFd)| match sys::inherit::adopt_fd(number) {
+    let adopt = |(name, number): (OsString, RawFd)| match inherit::adopt_fd(number) {
         Ok(socket) => Ok(Listener { name, socket }),
         Err(error) => Err(Error::Unusable(name, error)),
     };
-    entries
-        .into_iter()
-        .map(take)
-        .collect::<Result<_, _>>()
-        .map(Listeners)
+    let listeners: Result<_, _> = entries.into_iter().map(adopt).collect();
+    listeners.map(Listeners)
 }
 
-/// Which attempt to start a worker this process is: the first is 1, and failed ones count.
+/// The generation of this worker. The first worker is generation 1, and every attempt to start a worker counts,
+/// including those that fail.
 ///
 /// # Errors
-/// [`Error::NotUnderStartServer`] without `SERVER_STARTER_GENERATION`, [`Error::Malformed`] if it is no number.
+/// [`Error::NotUnderStartServer`] if `SERVER_STARTER_GENERATION` is not set, [`Error::Malformed`] if it is no number.
 pub fn generation() -> Result<u64, Error> {
     let value = std::env::var_os(GENERATION).ok_or(Error::NotUnderStartServer(GENERATION))?;
     let number = value.to_str().and_then(|text| text.parse().ok());
     number.ok_or(Error::Malformed(GENERATION, value))
 }
 
-/// Tells start_server that this worker serves from now on, in the way that `--ready` asks for: by sd_notify(3)
-/// to `NOTIFY_SOCKET`, or with a newline to the descriptor of `SERVER_STARTER_READY_FD`, which is closed then.
+/// Notifies start_server that this worker is ready to serve, in the way that its option `--ready` has chosen: by
+/// sd_notify(3) to `NOTIFY_SOCKET`, or by a newline to the descriptor in `SERVER_STARTER_READY_FD`, which is then
+/// closed. If systemd runs the worker without start_server, it is notified in the same way.
 ///
-/// True: it was told. False: nobody asked, since the interval decides, or this was said before. systemd is told
-/// in the same way if it runs the worker without start_server.
+/// Returns true if a notification was sent. Returns false if none is expected, because start_server goes by
+/// `--interval`, or if this was called before. Only the first call sends anything, even if it fails.
 ///
 /// # Errors
-/// [`Error::Malformed`] and [`Error::NotTold`].
+/// [`Error::Malformed`] if `SERVER_STARTER_READY_FD` is no number, and [`Error::NotifyFailed`].
 pub fn ready() -> Result<bool, Error> {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+    static CALLED: AtomicBool = AtomicBool::new(false);
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let (socket, descriptor) = (set(NOTIFY_SOCKET), set(READY_FD));
-    if (socket.is_none() && descriptor.is_none()) || TOLD.swap(true, Ordering::SeqCst) {
+    if (socket.is_none() && descriptor.is_none()) || CALLED.swap(true, Ordering::SeqCst) {
         return Ok(false);
     }
     if let Some(value) = descriptor {
-        let number = value.to_str().and_then(|text| text.parse().ok());
-        let number: RawFd = number.ok_or(Error::Malformed(READY_FD, value))?;
-        let pipe = sys::inherit::adopt_fd(number).map_err(Error::NotTold)?;
-        File::from(pipe).write_all(b"\n").map_err(Error::NotTold)?;
+        let parsed = value.to_str().and_then(|text| text.parse().ok());
+        let number: RawFd = parsed.ok_or(Error::Malformed(READY_FD, value))?;
+        let pipe = inherit::adopt_fd(number).map_err(Error::NotifyFailed)?;
+        File::from(pipe)
+            .write_all(b"\n")
+            .map_err(Error::NotifyFailed)?;
     }
     if let Some(address) = socket {
-        notify(&address).map_err(Error::NotTold)?;
+        notify(&address).map_err(Error::NotifyFailed)?;
     }
     Ok(true)
 }
 
+/// Sends `READY=1` to a socket file, or on Linux to an abstract name with a `@` before it.
 fn notify(address: &OsStr) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     #[cfg(target_os = "linux")]
@@ -153,20 +164,20 @@ fn notify(address: &OsStr) -> io::Result<()> {
 }
 
 impl Listeners {
-    /// Takes the first socket of this name out: `"8080"`, `"127.0.0.1:8080"`, `"[::1]:8080"`, or a path; a UDP
-    /// port has no `u`.
+    /// Removes the first socket of this name from the list and returns it. The name is that of `SERVER_STARTER_PORT`:
+    /// `"8080"`, `"127.0.0.1:8080"`, `"[::1]:8080"` or a path. The name of a UDP port has no `u`.
     ///
     /// # Errors
-    /// [`Error::NoSuchListener`].
+    /// [`Error::NoSuchListener`] if the list has no such name.
     pub fn take(&mut self, name: impl AsRef<OsStr>) -> Result<Listener, Error> {
         let name = name.as_ref();
-        let index = self.0.iter().position(|listener| listener.name == name);
-        let index =
-            index.ok_or_else(|| Error::NoSuchListener(name.to_string_lossy().into_owned()))?;
-        Ok(self.0.remove(index))
+        match self.0.iter().position(|listener| listener.name == name) {
+            Some(index) => Ok(self.0.remove(index)),
+            None => Err(Error::NoSuchListener(name.to_string_lossy().into_owned())),
+        }
     }
 
-    /// Lends the sockets.
+    /// Iterates over the sockets that were not taken from the list.
     pub fn iter(&self) -> impl Iterator<Item = &Listener> {
         self.0.iter()
     }
@@ -182,48 +193,42 @@ impl IntoIterator for Listeners {
 }
 
 impl Listener {
-    /// The name in `SERVER_STARTER_PORT`.
+    /// The name of the socket in `SERVER_STARTER_PORT`.
     pub fn name(&self) -> &OsStr {
         &self.name
     }
 
-    /// Makes it a TCP listener.
+    /// Turns the socket into a TCP listener.
     ///
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
     pub fn into_tcp(self) -> Result<TcpListener, Error> {
-        self.into_kind(sys::inherit::is_tcp, "not a TCP listener")
+        self.into_kind(SocketKind::Tcp, "not a TCP listener")
     }
 
-    /// Makes it a UDP socket.
+    /// Turns the socket into a UDP socket.
     ///
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
     pub fn into_udp(self) -> Result<UdpSocket, Error> {
-        self.into_kind(sys::inherit::is_udp, "not a UDP socket")
+        self.into_kind(SocketKind::Udp, "not a UDP socket")
     }
 
-    /// Makes it a Unix stream listener.
+    /// Turns the socket into a listener for Unix stream connections.
     ///
     /// # Errors
     /// [`Error::Unusable`] if it is another kind of socket.
     pub fn into_unix(self) -> Result<UnixListener, Error> {
-        self.into_kind(sys::inherit::is_unix, "not a Unix listener")
+        self.into_kind(SocketKind::UnixStream, "not a Unix listener")
     }
 
-    fn into_kind<T: From<OwnedFd>>(
-        self,
-        is_kind: impl Fn(BorrowedFd) -> io::Result<bool>,
-        otherwise: &str,
-    ) -> Result<T, Error> {
-        match is_kind(self.socket.as_fd()) {
-            Ok(true) => Ok(self.socket.into()),
-            Ok(false) => Err(Error::Unusable(
-                self.name,
-                io::Error::new(io::ErrorKind::InvalidInput, otherwise),
-            )),
-            Err(error) => Err(Error::Unusable(self.name, error)),
-        }
+    fn into_kind<T: From<OwnedFd>>(self, wanted: SocketKind, refusal: &str) -> Result<T, Error> {
+        let error = match inherit::socket_kind(self.socket.as_fd()) {
+            Ok(kind) if kind == wanted => return Ok(self.socket.into()),
+            Ok(_) => io::Error::new(io::ErrorKind::InvalidInput, refusal),
+            Err(error) => error,
+        };
+        Err(Error::Unusable(self.name, error))
     }
 }
 
@@ -242,29 +247,26 @@ impl From<Listener> for OwnedFd {
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Error::NotUnderStartServer(variable) => {
-                write!(
-                    out,
-                    "{variable} is not set: this program is to be run by start_server"
-                )
-            }
+            Error::NotUnderStartServer(variable) => write!(
+                out,
+                "{variable} is not set: this program is to be run by start_server"
+            ),
             Error::Malformed(variable, value) => {
                 write!(out, "{variable} is malformed: {}", value.to_string_lossy())
             }
-            Error::Taken => out.write_str("the sockets of start_server were taken before"),
+            Error::AlreadyTaken => out.write_str("the sockets of start_server were taken before"),
             Error::NoSuchListener(name) => {
                 write!(out, "start_server was not told to listen on {name}")
             }
-            Error::Unusable(name, error) => {
-                write!(
-                    out,
-                    "cannot use the socket {} of start_server: {error}",
-                    name.to_string_lossy()
-                )
-            }
-            Error::NotTold(error) => {
-                write!(out, "cannot tell start_server that it is ready: {error}")
-            }
+            Error::Unusable(name, error) => write!(
+                out,
+                "cannot use the socket {} of start_server: {error}",
+                name.to_string_lossy()
+            ),
+            Error::NotifyFailed(error) => write!(
+                out,
+                "cannot notify start_server that this worker is ready: {error}"
+            ),
         }
     }
 }
@@ -272,32 +274,31 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Error::Unusable(_, error) | Error::NotTold(error) => Some(error),
+            Error::Unusable(_, error) | Error::NotifyFailed(error) => Some(error),
             Error::NotUnderStartServer(_)
             | Error::Malformed(..)
-            | Error::Taken
+            | Error::AlreadyTaken
             | Error::NoSuchListener(_) => None,
         }
     }
 }
 
-/// Reads `name=fd` entries joined by `;`. A path may have a `=` in it, a descriptor number cannot.
+/// Parses `name=fd` entries with `;` between them. `None` means that the value is malformed.
 fn parse(value: &OsStr) -> Option<Vec<(OsString, RawFd)>> {
     if value.is_empty() {
         return Some(Vec::new());
     }
-    let entry = |entry: &[u8]| {
+    let parse_entry = |entry: &[u8]| {
+        // A path may contain a `=`, so the last one counts.
         let equals = entry.iter().rposition(|&byte| byte == b'=')?;
-        let number: RawFd = std::str::from_utf8(&entry[equals + 1..])
-            .ok()?
-            .parse()
-            .ok()?;
+        let text = std::str::from_utf8(&entry[equals + 1..]).ok()?;
+        let number: RawFd = text.parse().ok()?;
         (number >= 0).then(|| (OsStr::from_bytes(&entry[..equals]).to_os_string(), number))
     };
-    let entries = value.as_bytes().split(|&byte| byte == b';').map(entry);
-    let entries: Vec<_> = entries.collect::<Option<_>>()?;
+    let split = value.as_bytes().split(|&byte| byte == b';');
+    let entries: Vec<_> = split.map(parse_entry).collect::<Option<_>>()?;
+    // Two entries with one descriptor would be two owners, which would close it for each other.
     let numbers: BTreeSet<RawFd> = entries.iter().map(|(_, number)| *number).collect();
-    // Two owners of one descriptor would close each other's.
     (numbers.len() == entries.len()).then_some(entries)
 }
 

@@ -1,30 +1,39 @@
-//! start_server: binds listening sockets once, runs the real server under them, and replaces it without
-//! losing a connection.
+//! start_server: binds listening sockets once, runs the real server under them, and replaces it without losing a
+//! connection.
 //!
-//! The rooms, from the top: each uses only those below it.
+//! A restart passes through the rooms in one direction: text becomes data (`cli`), data becomes sockets (`sockets`), the
+//! kernel's news becomes an event (`daemon`), the event becomes actions (`supervisor`), and actions become system calls
+//! (`sys`). Each room uses only rooms on lower floors.
 //!
-//! | room | owns |
-//! |---|---|
-//! | `daemon` | the process at work: start-up, the loop, going on after an upgrade |
-//! | `control` | `--restart`, `--upgrade`, `--stop`, `--status`: the other side of the pid and status files |
-//! | `upgrade` | the trial of another executable, becoming it, and the state that it goes on with |
-//! | `sockets` | the listening sockets: bound, given by a service manager, handed to workers |
-//! | `worker` | what one worker is given, and how it says that it is ready |
-//! | `service_manager` | what the service manager is told |
-//! | `files` | pid file, status file, files that are ours to remove |
-//! | `log` | our lines, and where `--log-file` sends them |
-//! | `cli` | arguments to a `Command` |
-//! | `supervisor` | the life of the workers: events to actions, without a single system call |
-//! | `saved` | the text in which state outlives the program |
-//! | `sys` | every call to the kernel, and all that is unsafe |
+//! | floor | room | owns |
+//! |---|---|---|
+//! | 8 | `daemon` | the process at work: start-up, the loop, continuing after an upgrade |
+//! | 8 | `control` | `--restart`, `--upgrade`, `--stop` and `--status`: the other side of the pid and status files |
+//! | 7 | `upgrade` | the trial of another executable, its execution, and the state that it continues with |
+//! | 6 | `sockets` | the listening sockets: bound here or made by a service manager |
+//! | 6 | `worker` | the program and environment that one worker is given, and how it says that it is ready |
+//! | 6 | `service_manager` | the messages to the service manager |
+//! | 6 | `log::target`, `log::command` | the destination of `--log-file` |
+//! | 5 | `files` | the pid file, the status file, and the removal of our own files |
+//! | 4 | `log::lines` | the queue of our lines |
+//! | 4 | `cli` | the command line |
+//! | 3 | `supervisor` | the life of the workers, without a single system call |
+//! | 2 | `saved` | the text of the state that survives an upgrade |
+//! | 1 | `error` | the one error type |
+//! | 1 | `variable` | `NAME=value` strings |
+//! | 1 | `sys` | every system call, and everything that is unsafe |
 
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
 
-use crate::supervisor::Outcome;
-use crate::sys::start::Invocation;
+use cli::Command;
+use control::ControlError;
+use error::Error;
+use log::lines::one_line;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use supervisor::Outcome;
+use sys::start::Invocation;
 
 mod cli;
 mod control;
@@ -41,95 +50,95 @@ mod supervisor;
 #[allow(unsafe_code, reason = "the only module that talks to the kernel")]
 mod sys;
 mod upgrade;
+mod variable;
 mod worker;
 
 const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// Wrong use, a start that failed, or no start_server that runs.
+/// Wrong use, a start that failed, or no start_server to control.
 const FAILED: i32 = 1;
 /// `--timeout` ended the wait.
 const TIMED_OUT: i32 = 2;
-/// The restart was given up, and the old worker serves on; or the upgrade failed, and start_server goes on as it was.
+/// The restart was given up, or the upgrade failed. The old worker, or the old version, is still in charge.
 const GIVEN_UP: i32 = 3;
-/// What `--status` asks for does not run: the status that init scripts use for it.
+/// `--status` found no start_server. Init scripts use 3 for that.
 const NOT_RUNNING: i32 = 3;
 
 sys::start::entry!(start);
 
-/// The program: what it was called with, and the status that it ends with.
+/// Runs the program and returns its exit status.
 fn start(invocation: io::Result<Invocation>) -> i32 {
-    let invocation = invocation.map_err(|error| {
-        let reason = sys::reason(&error);
-        (
-            FAILED,
-            format!("cannot open the standard descriptors: {reason}"),
-        )
-    });
-    match invocation.and_then(dispatch) {
+    let outcome = invocation
+        .map_err(|error| failed(Error::action("open the standard descriptors", "", error)))
+        .and_then(dispatch);
+    match outcome {
         Ok(status) => status,
-        Err((status, message)) => {
-            let line = format!("start_server: {}\n", log::one_line(&message));
-            // The status tells it all the same when standard error is gone.
+        Err((status, error)) => {
+            let line = format!("start_server: {}\n", one_line(&error.to_string()));
+            // When standard error is gone, the exit status still reports the failure.
             let _ = io::stderr().write_all(line.as_bytes());
             status
         }
     }
 }
 
-fn dispatch(invocation: Invocation) -> Result<i32, (i32, String)> {
-    let words = &invocation.words;
-    let arguments = words.iter().skip(1).cloned();
-    let failed = |message| (FAILED, message);
-    let controlled = |failure| match failure {
-        control::ControlError::Refused(message) => (FAILED, message),
-        control::ControlError::TimedOut(message) => (TIMED_OUT, message),
-        control::ControlError::GivenUp(message) => (GIVEN_UP, message),
-        control::ControlError::NotRunning(message) => (NOT_RUNNING, message),
-    };
-    if words.get(1).is_some_and(|word| word == upgrade::TRIAL) {
-        let answer = upgrade::answer(arguments.skip(1));
-        print(&answer.map_err(failed)?).map_err(failed)?;
-        return Ok(0);
+/// An exit status and the error that explains it.
+type Failure = (i32, Error);
+
+fn failed(error: Error) -> Failure {
+    (FAILED, error)
+}
+
+fn control_failed(error: ControlError) -> Failure {
+    match error {
+        ControlError::Refused(error) => (FAILED, error),
+        ControlError::TimedOut(error) => (TIMED_OUT, error),
+        ControlError::GivenUp(error) => (GIVEN_UP, error),
+        ControlError::NotRunning(error) => (NOT_RUNNING, error),
     }
-    match cli::parse(arguments).map_err(failed)? {
-        cli::Command::Help => print(cli::HELP).map_err(failed)?,
-        cli::Command::Version => print(VERSION).map_err(failed)?,
-        cli::Command::Restart {
-            pid_file,
-            status_file,
-            patience,
-        } => control::restart(&pid_file, &status_file, patience).map_err(controlled)?,
-        cli::Command::Upgrade {
-            pid_file,
-            status_file,
-            patience,
-        } => control::upgrade(&pid_file, &status_file, patience).map_err(controlled)?,
-        cli::Command::Stop { pid_file, patience } => {
-            control::stop(&pid_file, patience).map_err(controlled)?;
+}
+
+fn dispatch(invocation: Invocation) -> Result<i32, Failure> {
+    let words = invocation.words.get(1..).unwrap_or_default();
+    let posixly_correct = std::env::var_os("POSIXLY_CORRECT").is_some();
+    if let Some((first, words)) = words.split_first() {
+        if first == upgrade::TRIAL_OPTION {
+            let answer = upgrade::answer(words, posixly_correct).map_err(failed)?;
+            return print(&answer);
         }
-        cli::Command::Status {
+    }
+    match cli::parse(words, posixly_correct).map_err(failed)? {
+        Command::Help => print(cli::HELP),
+        Command::Version => print(VERSION),
+        Command::Restart(target) => succeed(control::restart(&target)),
+        Command::Upgrade(target) => succeed(control::upgrade(&target)),
+        Command::Stop { pid_file, timeout } => succeed(control::stop(&pid_file, timeout)),
+        Command::Status {
             pid_file,
             status_file,
         } => {
-            let text = control::status(&pid_file, status_file.as_deref()).map_err(controlled)?;
-            print(&text).map_err(failed)?;
+            let text = control::status(&pid_file, status_file.as_deref());
+            print(&text.map_err(control_failed)?)
         }
-        cli::Command::Run(options) => match daemon::run(*options, invocation).map_err(failed)? {
-            Outcome::Stopped => {}
-            // The log has told why.
-            Outcome::GivenUp => return Ok(FAILED),
+        Command::Run(options) => match daemon::run(*options, invocation).map_err(failed)? {
+            Outcome::Stopped => Ok(0),
+            // The log says why.
+            Outcome::GivenUp => Ok(FAILED),
         },
     }
-    Ok(0)
 }
 
-fn print(text: &str) -> Result<(), String> {
+fn succeed(result: Result<(), ControlError>) -> Result<i32, Failure> {
+    result.map(|()| 0).map_err(control_failed)
+}
+
+fn print(text: &str) -> Result<i32, Failure> {
     let stdout = io::stdout();
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         let count = sys::fd::write(stdout.as_fd(), rest)
-            .map_err(|error| format!("cannot print: {}", sys::reason(&error)))?;
+            .map_err(|error| failed(Error::action("print", "", error)))?;
         rest = &rest[count..];
     }
-    Ok(())
+    Ok(0)
 }

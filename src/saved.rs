@@ -1,49 +1,76 @@
-//! The text in which state outlives the program: records of named fields, to text and back. Pure.
+//! The text in which state outlives the program: records of named fields, written and read again. Pure.
 //!
-//! Each line is a record: its kind, then `name=value` for each field. Bytes of a value that could be taken for
-//! anything else are written `%XX`, and `-` is the value of what is not there. A time is what has gone by or what is
-//! left, in microseconds, never a moment: the next program may count from another one.
+//! Each line is one record: its kind, then `name=value` for each field. A byte that would have a meaning in the
+//! line is written `%XX`, and `-` stands for a value that is absent. A time is written as the microseconds that
+//! have passed or are left, never as a moment, because the next program may read another clock.
 
-use crate::supervisor::policy::Time;
+use crate::error::Error;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
-/// What a line of the text stands for. [`record!`] makes one.
+/// One line of the text. [`record!`] defines one. Reading starts with the default and overwrites every field.
 pub trait Record: Default {
     const KIND: &'static str;
     fn fields(&mut self) -> Vec<Field<'_>>;
 }
 
-/// Its name, and what is to be written or read.
+/// The name of a field in the text, and its value for writing or reading.
 pub type Field<'a> = (&'static str, &'a mut dyn Value);
 
-/// Defines a struct that is a record.
+/// Defines a struct that is a record. `field as "name"` gives a field another name in the text.
 macro_rules! record {
-    ($(#[$about:meta])* $kind:literal $name:ident { $($(#[$what:meta])* $field:ident: $type:ty,)* }) => {
-        $(#[$about])*
+    ($(#[$attribute:meta])* $kind:literal $type:ident {
+        $($(#[$field_attribute:meta])* $field:ident $(as $name:literal)?: $field_type:ty,)*
+    }) => {
+        $(#[$attribute])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct $name { $($(#[$what])* pub $field: $type,)* }
+        pub struct $type { $($(#[$field_attribute])* pub $field: $field_type,)* }
 
-        impl $crate::saved::Record for $name {
+        impl $crate::saved::Record for $type {
             const KIND: &'static str = $kind;
 
             fn fields(&mut self) -> Vec<$crate::saved::Field<'_>> {
-                vec![$((stringify!($field), &mut self.$field)),*]
+                // The first of these names counts.
+                vec![$(([$($name,)? stringify!($field)][0], &mut self.$field)),*]
             }
         }
     };
 }
 pub(crate) use record;
 
-/// What a field can hold.
+/// Defines an enum that can be the value of a field. Each variant has one word in the text, for writing and reading.
+macro_rules! words {
+    ($(#[$attribute:meta])* pub enum $type:ident {
+        $($(#[$variant_attribute:meta])* $variant:ident = $word:literal,)*
+    }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $type { $($(#[$variant_attribute])* $variant,)* }
+
+        impl $crate::saved::Value for $type {
+            fn write(&self, text: &mut String) {
+                *text += match self { $($type::$variant => $word,)* };
+            }
+
+            fn read(&mut self, text: &str) -> Option<()> {
+                *self = match text { $($word => $type::$variant,)* _ => return None };
+                Some(())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+/// A type that a field can have.
 pub trait Value {
     fn write(&self, text: &mut String);
-    /// `None` if the text is none of these.
+    /// Returns `None` if the text is not a value of this type.
     fn read(&mut self, text: &str) -> Option<()>;
 }
 
-macro_rules! as_displayed {
+/// Implements [`Value`] by `Display` and `FromStr`.
+macro_rules! displayed {
     ($($type:ty)*) => { $(
         impl Value for $type {
             fn write(&self, text: &mut String) {
@@ -57,11 +84,11 @@ macro_rules! as_displayed {
         }
     )* };
 }
-as_displayed!(bool i32 u32 u64);
+displayed!(bool i32 u32 u64);
 
 impl Value for Duration {
     fn write(&self, text: &mut String) {
-        // More than half a million years are as good as that.
+        // A time of more than half a million years is cut to that.
         u64::try_from(self.as_micros())
             .unwrap_or(u64::MAX)
             .write(text);
@@ -87,17 +114,14 @@ impl Value for OsString {
 
     fn read(&mut self, text: &str) -> Option<()> {
         let mut bytes = Vec::new();
-        let mut rest = text.as_bytes();
-        while let Some((&byte, after)) = rest.split_first() {
-            let (byte, after) = match byte {
-                b'%' => {
-                    let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-                    (u8::from_str_radix(digits, 16).ok()?, &after[2..])
-                }
-                _ => (byte, after),
-            };
-            bytes.push(byte);
-            rest = after;
+        let mut rest = text.bytes();
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        while let Some(byte) = rest.next() {
+            bytes.push(if byte == b'%' {
+                (digit(rest.next())? << 4 | digit(rest.next())?) as u8
+            } else {
+                byte
+            });
         }
         *self = OsString::from_vec(bytes);
         Some(())
@@ -127,24 +151,24 @@ impl<T: Value + Default> Value for Option<T> {
 
     fn read(&mut self, text: &str) -> Option<()> {
         *self = None;
-        match text {
-            "-" => Some(()),
-            text => self.insert(T::default()).read(text),
+        if text == "-" {
+            return Some(());
         }
+        self.insert(T::default()).read(text)
     }
 }
 
-/// What has gone by since then.
-pub fn ago(then: Time, now: Time) -> Duration {
+/// The time that has passed since the moment `then`.
+pub fn ago(then: Duration, now: Duration) -> Duration {
     now.saturating_sub(then)
 }
 
-/// What is left until then.
-pub fn left(then: Time, now: Time) -> Duration {
+/// The time that is left until the moment `then`.
+pub fn left(then: Duration, now: Duration) -> Duration {
     then.saturating_sub(now)
 }
 
-/// Adds a line for each of the records, which are only looked at.
+/// Appends one line for each record, and leaves the records as they are.
 pub fn save<T: Record>(text: &mut String, records: &mut [T]) {
     for record in records {
         write_line(text, T::KIND, &record.fields());
@@ -162,26 +186,28 @@ fn write_line(text: &mut String, kind: &str, fields: &[Field]) {
     text.push('\n');
 }
 
-/// The records of one kind. The error is a sentence.
-pub fn restore<T: Record>(text: &str) -> Result<Vec<T>, String> {
+/// Reads all records of one kind.
+pub fn restore<T: Record>(text: &str) -> Result<Vec<T>, Error> {
     let mut records = Vec::new();
-    for line in text
-        .lines()
-        .filter(|line| line.split(' ').next() == Some(T::KIND))
-    {
-        let mut record = T::default();
-        read_line(line, record.fields())?;
-        records.push(record);
+    for line in text.lines() {
+        if line.split(' ').next() == Some(T::KIND) {
+            let mut record = T::default();
+            read_line(T::KIND, line, record.fields())?;
+            records.push(record);
+        }
     }
     Ok(records)
 }
 
-fn read_line(line: &str, fields: Vec<Field>) -> Result<(), String> {
+fn read_line(kind: &str, line: &str, fields: Vec<Field>) -> Result<(), Error> {
     for (name, value) in fields {
-        let mut found = line.split(' ').skip(1);
-        let found = found.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
-        if found.and_then(|text| value.read(text)).is_none() {
-            return Err(format!("{name} is not in the line {line}"));
+        let mut texts = line.split(' ').skip(1);
+        let text = texts.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        if text.and_then(|text| value.read(text)).is_none() {
+            let text = text.unwrap_or("the field is missing");
+            return Err(Error::statement(format!(
+                "the saved {kind} has no valid value for {name}: {text}"
+            )));
         }
     }
     Ok(())
@@ -191,41 +217,89 @@ fn read_line(line: &str, fields: Vec<Field>) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    words! { pub enum Colour {
+        #[default]
+        Red = "red",
+        Green = "verde",
+    } }
+
     record! { "thing" Thing {
         number: i32,
         name: OsString,
         time: Option<Duration>,
-        on: bool,
+        is_on as "on": bool,
+        colour: Colour,
     } }
 
     #[test]
-    fn a_record_comes_back_as_it_was() {
+    fn a_record_is_restored_as_it_was_saved() {
         let mut things = [
             Thing {
                 number: -1,
                 name: "a b=c%\n-".into(),
                 time: None,
-                on: true,
+                is_on: true,
+                colour: Colour::Red,
             },
             Thing {
                 number: i32::MAX,
                 name: OsString::from_vec((0..=255).collect()),
                 time: Some(Duration::from_micros(1)),
-                on: false,
+                is_on: false,
+                colour: Colour::Green,
             },
             Thing {
                 number: 0,
                 name: OsString::new(),
                 time: Some(Duration::ZERO),
-                on: false,
+                is_on: false,
+                colour: Colour::Red,
             },
         ];
         let mut text = "other number=1\n".to_string();
         save(&mut text, &mut things);
         assert_eq!(restore::<Thing>(&text).unwrap(), things);
-        assert!(text.starts_with(
-            "other number=1\nthing number=-1 name=a%20b%3dc%25%0a%2d time=- on=true\n"
-        ));
+        let expected =
+            "other number=1\nthing number=-1 name=a%20b%3dc%25%0a%2d time=- on=true colour=red\n";
+        assert_eq!(text[..expected.len()], *expected);
+        assert!(text.contains(" colour=verde\n"), "{text}");
+    }
+
+    #[test]
+    fn a_field_that_is_missing_or_invalid_is_refused_by_name() {
+        let whole = "thing number=1 name=a time=- on=true colour=red\n";
+        assert!(restore::<Thing>(whole).is_ok());
+        let table = [
+            (
+                "colour=red",
+                "colour=blue",
+                "the saved thing has no valid value for colour: blue",
+            ),
+            (
+                "number=1",
+                "number=one",
+                "the saved thing has no valid value for number: one",
+            ),
+            (
+                "name=a",
+                "name=%4",
+                "the saved thing has no valid value for name: %4",
+            ),
+            (
+                "name=a",
+                "name=%+4",
+                "the saved thing has no valid value for name: %+4",
+            ),
+            (
+                " on=true",
+                " is_on=true",
+                "the saved thing has no valid value for on: the field is missing",
+            ),
+        ];
+        for (from, to, message) in table {
+            let error = restore::<Thing>(&whole.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
     }
 
     #[test]
@@ -235,7 +309,7 @@ mod tests {
             "é",
         ];
         crate::fuzz::random_texts(&WORDS, |text| {
-            let whole = format!("thing number=1 name={text} time=- on=true");
+            let whole = format!("thing number=1 name={text} time=- on=true colour=red");
             for text in [text, whole.as_str()] {
                 let Ok(mut things) = restore::<Thing>(text) else {
                     continue;

@@ -1,35 +1,38 @@
-//! The service manager that runs us, if it listens to sd_notify(3): it is told that we serve, reload, stop.
+//! Reports to the service manager that runs us, by sd_notify(3): ready, reloading, stopping, and a status line.
 
-use crate::saved::record;
+use crate::error::{Error, Reason};
+use crate::saved::{record, words};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::Status;
-use crate::sys::socket::Datagrams;
+use crate::sys::datagram::{Datagrams, SendOutcome};
 use std::ffi::OsStr;
-use std::io;
 use std::time::Duration;
 
-/// What it was told last, and how to tell it more.
+/// The state that the service manager knows, and the messages on their way to it.
 pub struct ServiceManager {
+    /// `None` without a service manager.
     socket: Option<Datagrams>,
-    state: State,
+    state: ServiceState,
     status: String,
-    /// What it has not taken yet, in order.
+    /// The messages that were not sent yet, oldest first.
     queue: Vec<String>,
-    /// When that is tried again.
+    /// When to send again after the service manager had no room.
     retry: Option<Time>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Starting,
-    Ready,
-    Reloading,
-    Stopping,
+words! {
+    pub enum ServiceState {
+        #[default]
+        Starting = "starting",
+        Ready = "ready",
+        Reloading = "reloading",
+        Stopping = "stopping",
+    }
 }
 
 record! {
-    "manager" Saved {
-        state: String,
+    "manager" SavedServiceManager {
+        state: ServiceState,
         status: String,
     }
 }
@@ -40,54 +43,43 @@ record! {
     }
 }
 
-/// How soon it is tried again when the manager is behind with reading.
+/// The pause before another attempt when the service manager is slow to read.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// What a manager that never reads can leave in the queue.
+/// The most messages in the queue, for a service manager that never reads.
 const CAPACITY: usize = 64;
 
 impl ServiceManager {
-    /// `address` is the value of `NOTIFY_SOCKET`. The error is one line.
-    pub fn new(address: Option<&OsStr>) -> Result<ServiceManager, String> {
+    /// `address` is the value of `NOTIFY_SOCKET`.
+    pub fn new(address: Option<&OsStr>) -> Result<ServiceManager, Error> {
         let address = address.filter(|address| !address.is_empty());
-        let open = |address: &OsStr| {
+        let socket = address.map(|address| {
             Datagrams::to(address).map_err(|error| {
-                let reason = crate::sys::reason(&error);
-                format!("NOTIFY_SOCKET={}: {reason}", address.to_string_lossy())
+                let (address, reason) = (address.to_string_lossy(), Reason::from(error));
+                Error::statement(format!("NOTIFY_SOCKET={address}: {reason}"))
             })
-        };
+        });
         Ok(ServiceManager {
-            socket: address.map(open).transpose()?,
-            state: State::Starting,
+            socket: socket.transpose()?,
+            state: ServiceState::Starting,
             status: String::new(),
             queue: Vec::new(),
             retry: None,
         })
     }
 
-    pub fn save(&self) -> (Saved, Vec<SavedMessage>) {
-        let state = match self.state {
-            State::Starting => "starting",
-            State::Ready => "ready",
-            State::Reloading => "reloading",
-            State::Stopping => "stopping",
-        };
-        let saved = Saved {
-            state: state.to_string(),
+    pub fn save(&self) -> (SavedServiceManager, Vec<SavedMessage>) {
+        let saved = SavedServiceManager {
+            state: self.state,
             status: self.status.clone(),
         };
         let messages = self.queue.iter().cloned();
         (saved, messages.map(|text| SavedMessage { text }).collect())
     }
 
-    /// Goes on where the saved one was.
-    pub fn restore(&mut self, saved: &Saved, messages: &[SavedMessage]) {
-        self.state = match saved.state.as_str() {
-            "ready" => State::Ready,
-            "reloading" => State::Reloading,
-            "stopping" => State::Stopping,
-            _ => State::Starting,
-        };
+    /// Continues in the saved state.
+    pub fn restore(&mut self, saved: &SavedServiceManager, messages: &[SavedMessage]) {
+        self.state = saved.state;
         self.status = saved.status.clone();
         self.queue = messages
             .iter()
@@ -95,31 +87,33 @@ impl ServiceManager {
             .collect();
     }
 
-    /// A HUP has come: it is answered even if a restart is in progress, since it waits for an answer to this one.
-    pub fn hup(&mut self, now: Time) {
-        if matches!(self.state, State::Ready | State::Reloading) {
-            self.state = State::Reloading;
+    /// Reports that a HUP has come. This answers each HUP, even during a restart: `systemctl reload` waits for the
+    /// answer to its own.
+    pub fn reloading(&mut self, now: Time) {
+        if matches!(self.state, ServiceState::Ready | ServiceState::Reloading) {
+            self.state = ServiceState::Reloading;
             let (seconds, rest) = (now.as_secs(), now.subsec_micros());
             self.notify(format!("RELOADING=1\nMONOTONIC_USEC={seconds}{rest:06}"));
         }
     }
 
-    /// A worker stands and nothing is in progress.
-    pub fn up(&mut self) {
-        if matches!(self.state, State::Starting | State::Reloading) {
-            self.state = State::Ready;
+    /// Reports that a worker is up and nothing is in progress.
+    pub fn ready(&mut self) {
+        if matches!(self.state, ServiceState::Starting | ServiceState::Reloading) {
+            self.state = ServiceState::Ready;
             self.notify("READY=1".to_string());
         }
     }
 
+    /// Reports that start_server and its workers are finishing.
     pub fn stopping(&mut self) {
-        if self.state != State::Stopping {
-            self.state = State::Stopping;
+        if self.state != ServiceState::Stopping {
+            self.state = ServiceState::Stopping;
             self.notify("STOPPING=1".to_string());
         }
     }
 
-    /// The workers are these now.
+    /// Reports the workers in a status line.
     pub fn publish(&mut self, status: &Status) {
         if self.socket.is_none() {
             return;
@@ -131,24 +125,25 @@ impl ServiceManager {
         }
     }
 
-    /// When `flush` is wanted at the latest.
+    /// The time at which `flush` must be called again, if any.
     pub fn deadline(&self) -> Option<Time> {
         self.retry
     }
 
-    /// Sends what is to be told.
+    /// Sends the messages in the queue, as far as the service manager has room for them.
     pub fn flush(&mut self, now: Time) {
         self.retry = None;
         let Some(socket) = &self.socket else {
             return self.queue.clear();
         };
         while let Some(message) = self.queue.first() {
-            if let Err(error) = socket.send(message.as_bytes()) {
-                if is_behind(&error) {
+            match socket.send(message.as_bytes()) {
+                // Supervision does not depend on a service manager that has gone.
+                SendOutcome::Sent | SendOutcome::Failed => {}
+                SendOutcome::TryAgain => {
                     self.retry = Some(now + RETRY);
                     return;
                 }
-                // Nobody is there: supervision does not depend on a manager.
             }
             self.queue.remove(0);
         }
@@ -156,21 +151,14 @@ impl ServiceManager {
 
     fn notify(&mut self, message: String) {
         if self.queue.len() == CAPACITY {
-            // How it is now counts more than how it was.
+            // The newest state matters most.
             self.queue.remove(0);
         }
         self.queue.push(message);
     }
 }
 
-fn is_behind(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR | libc::ENOMEM)
-    )
-}
-
-/// For people, in a line.
+/// One line for people.
 fn describe(status: &Status) -> String {
     let mut workers = status.workers.iter().rev();
     let mut line = match workers.next() {

@@ -1,15 +1,7 @@
 //! The command line, as Getopt::Long reads it.
 
-mod support;
-
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use support::Setup;
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
+use crate::support::worker::LIVE;
+use crate::support::Setup;
 
 /// The program of these tests: writes down which options have reached it, and its arguments.
 const TOOL: &str = r#"#!/bin/sh
@@ -23,14 +15,12 @@ const TOOL: &str = r#"#!/bin/sh
     printf ' %s' "$@"
 } > "$WORKER_DIR"/new
 mv "$WORKER_DIR"/new "$WORKER_DIR"/seen
-while test -d "$WORKER_DIR"; do sleep 1; done
 "#;
 
 /// A command line, its words told apart by blanks, in a folder with the program `tool` and the folder `sub`.
 fn setup(line: &str) -> Setup {
     let setup = Setup::new(line.split(' ')).file("sub/file", "");
-    let tool = setup.scratch.write("tool", TOOL);
-    fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).unwrap();
+    setup.scratch.program("tool", format!("{TOOL}{LIVE}\n"));
     setup
 }
 

@@ -1,32 +1,14 @@
 //! `--restart` and `--stop`, and the running start_server that they speak to.
 
-mod support;
-
-use support::{Finished, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-/// With its pid and status files, and a worker that has begun and stands.
-fn serve<const N: usize>(role: &str, options: [&str; N]) -> Server {
-    let server = Setup::new(["--pid-file=pid", "--status-file=status", "--interval=0"])
-        .args(options)
-        .role(role)
-        .start();
-    server.worker(1);
-    server.standing(&[1]);
-    server
-}
+use crate::support::fixtures::{with_role, RESTART};
+use crate::support::{Finished, Server, Setup};
 
 fn stop(server: &Server) -> Setup {
     Setup::beside(&server.scratch, ["--stop", "--pid-file=pid"])
 }
 
 fn restart(server: &Server) -> Setup {
-    let options = ["--restart", "--pid-file=pid", "--status-file=status"];
-    Setup::beside(&server.scratch, options)
+    Setup::beside(&server.scratch, RESTART)
 }
 
 fn generations(server: &Server) -> Vec<u64> {
@@ -45,7 +27,7 @@ fn assert_success(ended: &Finished) {
 
 #[test]
 fn restart_returns_when_just_the_new_generation_stands() {
-    let mut server = serve("serve", []);
+    let mut server = with_role("serve", []).up();
     for generation in 2..=3 {
         let ended = restart(&server).finish();
         assert_success(&ended);
@@ -61,9 +43,9 @@ fn restart_returns_when_just_the_new_generation_stands() {
 #[test]
 fn restart_waits_while_an_old_worker_stays() {
     // The delay gives it time to see both generations in the status file and to be wrong.
-    let mut server = serve("linger", ["--kill-old-delay=1"]);
+    let mut server = with_role("linger", ["--kill-old-delay=1"]).up();
     let mut command = restart(&server).launch();
-    server.standing(&[1, 2]);
+    server.up(&[1, 2]);
     server.says_times("killing old workers", 2);
     server.notes("signal 1 15");
     let_another_command_live();
@@ -77,7 +59,7 @@ fn restart_waits_while_an_old_worker_stays() {
 
 #[test]
 fn stop_returns_when_the_last_worker_has_ended() {
-    let mut server = serve("linger", []);
+    let mut server = with_role("linger", []).up();
     let mut command = stop(&server).launch();
     server.notes("signal 1 15");
     let_another_command_live();
@@ -93,7 +75,7 @@ fn stop_returns_when_the_last_worker_has_ended() {
 
 #[test]
 fn stop_tells_both_processes_on_standard_error() {
-    let mut server = serve("serve", []);
+    let mut server = with_role("serve", []).up();
     let ended = stop(&server).finish();
     assert_success(&ended);
     let expected = format!(
@@ -107,7 +89,7 @@ fn stop_tells_both_processes_on_standard_error() {
 
 #[test]
 fn stop_sends_term_and_so_the_signal_on_term() {
-    let mut server = serve("serve", ["--signal-on-term=QUIT"]);
+    let mut server = with_role("serve", ["--signal-on-term=QUIT"]).up();
     assert_success(&stop(&server).finish());
     server.end();
     let log = server.log();
@@ -117,7 +99,7 @@ fn stop_sends_term_and_so_the_signal_on_term() {
 
 #[test]
 fn a_restart_leaves_the_pid_file_to_stop() {
-    let mut server = serve("serve", []);
+    let mut server = with_role("serve", []).up();
     assert_success(&restart(&server).finish());
     server.worker(2);
     assert_success(&stop(&server).finish());
@@ -126,7 +108,7 @@ fn a_restart_leaves_the_pid_file_to_stop() {
 
 #[test]
 fn the_program_of_the_service_may_stand_behind_the_options() {
-    let mut server = serve("serve", []);
+    let mut server = with_role("serve", []).up();
     let command = restart(&server).args(["--port=0", "--", "false"]);
     assert_success(&command.finish());
     assert_eq!(generations(&server), [2]);
@@ -164,7 +146,7 @@ fn without_its_files_a_command_fails_and_signals_nothing() {
         &["--restart", "--pid-file=pid", "--status-file=nowhere"],
         &["--restart", "--pid-file=nowhere", "--status-file=status"],
     ];
-    let server = serve("serve", []);
+    let server = with_role("serve", []).up();
     let files = ["pid", "status"].map(|name| server.scratch.read(name));
     for options in COMMANDS {
         let ended = Setup::beside(&server.scratch, options).finish();
@@ -177,7 +159,7 @@ fn without_its_files_a_command_fails_and_signals_nothing() {
 
 #[test]
 fn restart_without_a_worker_in_the_status_file_fails_and_signals_nothing() {
-    let server = serve("serve", []);
+    let server = with_role("serve", []).up();
     let files = ["pid", "status"].map(|name| server.scratch.read(name));
     for text in ["", "no generation here\n"] {
         server.scratch.write("other", text);

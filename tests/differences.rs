@@ -1,37 +1,12 @@
 //! The departures from Perl's start_server: each row of that table, with a test that fails against Perl's.
 
-mod support;
-
+use crate::support::fixtures::{by_envdir, serve, with_role, without_port, RESTART, USUAL};
+use crate::support::{ask, kernel, now, program, run_beside, Scratch, Server, Setup};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{symlink, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
-use support::{ask, kernel, now, program, run_beside, Scratch, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-const FILES: [&str; 2] = ["--pid-file=pid", "--status-file=status"];
-
-fn with_role<const N: usize>(role: &str, options: [&str; N]) -> Setup {
-    Setup::new(["--port=127.0.0.1:0"])
-        .args(FILES)
-        .args(options)
-        .role(role)
-}
-
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    with_role("serve", options)
-}
-
-/// A role that the file `envdir/WORKER_ROLE` can change.
-fn by_envdir<const N: usize>(role: &str, options: [&str; N]) -> Setup {
-    let setup = Setup::new(["--port=127.0.0.1:0", "--envdir=envdir"]).args(FILES);
-    setup.args(options).file("envdir/WORKER_ROLE", role)
-}
 
 /// How often a worker has noted something.
 fn noted(server: &Server, line: &str) -> usize {
@@ -48,14 +23,11 @@ fn noted(server: &Server, line: &str) -> usize {
 /// A server whose first worker stands, and whose program is gone since.
 fn without_program<const N: usize>(options: [&str; N]) -> Server {
     let setup = serve(options);
-    symlink(
-        std::env::current_exe().unwrap(),
-        setup.scratch.path("program"),
-    )
-    .unwrap();
-    let worker = support::worker::ARGUMENTS;
-    let server = setup.args(["--", "./program"]).args(worker).launch();
-    server.standing(&[1]);
+    let worker = std::env::current_exe().unwrap();
+    symlink(worker, setup.scratch.path("program")).unwrap();
+    let server = setup.worker_at("./program").launch();
+    server.worker(1);
+    server.up(&[1]);
     fs::remove_file(server.scratch.path("program")).unwrap();
     server
 }
@@ -70,17 +42,14 @@ fn a_failed_exec_leaves_sockets_and_files_alone() {
     );
     server.says_times("seems to have failed to start, exit status:65280", 2);
     assert!(server.scratch.path("pid").exists() && server.scratch.path("socket").exists());
-    server.standing(&[1]);
+    server.up(&[1]);
     assert_eq!(ask(server.worker(1).port()).unwrap().0, 1);
     server.stop();
 }
 
 #[test]
 fn a_failed_chdir_leaves_sockets_and_files_alone() {
-    let mut server = serve(["--path=socket", "--dir=dir"])
-        .file("dir/x", "")
-        .start();
-    server.standing(&[1]);
+    let mut server = serve(["--path=socket", "--dir=dir"]).file("dir/x", "").up();
     fs::rename(server.scratch.path("dir"), server.scratch.path("moved")).unwrap();
     server.hup();
     server.says_times(
@@ -98,19 +67,16 @@ fn with_no_interval_a_failed_exec_does_not_end_the_old_worker() {
     let mut server = without_program(["--interval=0"]);
     server.hup();
     server.says_times("seems to have failed to start", 20);
-    server.standing(&[1]);
+    server.up(&[1]);
     server.stop();
     assert_eq!(server.log().matches("killing old workers").count(), 0);
 }
 
 // --restart waits for exactly generation+1.
 
-const RESTART: [&str; 3] = ["--restart", "--pid-file=pid", "--status-file=status"];
-
 #[test]
 fn a_restart_ends_well_though_an_attempt_failed() {
-    let mut server = with_role("picky", []).start();
-    server.standing(&[1]);
+    let mut server = with_role("picky", ["--interval=1"]).up();
     server.scratch.write("bad", "");
     let mut restart = Setup::beside(&server.scratch, RESTART).launch();
     server.says("seems to have failed to start");
@@ -122,8 +88,7 @@ fn a_restart_ends_well_though_an_attempt_failed() {
 
 #[test]
 fn a_restart_ends_with_1_when_start_server_ends() {
-    let mut server = with_role("picky", []).start();
-    server.standing(&[1]);
+    let mut server = with_role("picky", ["--interval=1"]).up();
     server.scratch.write("bad", "");
     let mut restart = Setup::beside(&server.scratch, RESTART).launch();
     server.says("seems to have failed to start");
@@ -138,12 +103,11 @@ fn a_restart_ends_with_1_when_start_server_ends() {
 
 #[test]
 fn a_restart_and_a_stop_end_with_2_after_their_timeout() {
-    let mut server = with_role("linger", []).start();
-    server.standing(&[1]);
+    let mut server = with_role("linger", []).up();
     let [restart, pid, status] = RESTART;
-    let (code, said) = run_beside(&server.scratch, &[restart, pid, status, "--timeout=3"]);
+    let (code, said) = run_beside(&server.scratch, &[restart, pid, status, "--timeout=1"]);
     assert_eq!(code, Some(2), "{said}");
-    server.standing(&[1, 2]);
+    server.up(&[1, 2]);
     let (code, said) = run_beside(&server.scratch, &["--stop", pid, "--timeout=1"]);
     assert_eq!(code, Some(2), "{said}");
     server.scratch.write("leave", "");
@@ -154,18 +118,17 @@ fn a_restart_and_a_stop_end_with_2_after_their_timeout() {
 
 #[test]
 fn a_hup_during_the_interval_cuts_no_check_short_and_leads_to_one_more_restart() {
-    let mut server = by_envdir("serve", ["--interval=3"]).start();
-    server.standing(&[1]);
-    server.scratch.write("envdir/WORKER_ROLE", "fail");
+    let mut server = by_envdir("serve", ["--interval=3"]).up();
+    server.next_role("fail");
     server.hup();
     server.worker(2);
     server.hup();
     server.hup();
-    server.scratch.write("envdir/WORKER_ROLE", "serve");
+    server.next_role("serve");
     server.scratch.write("fail", "");
     server.says("seems to have failed to start");
     assert_eq!(noted(&server, "signal 1 15"), 0);
-    server.standing(&[4]);
+    server.up(&[4]);
     server.stop();
     assert_eq!(server.log().matches("received HUP").count(), 2);
 }
@@ -174,8 +137,7 @@ fn a_hup_during_the_interval_cuts_no_check_short_and_leads_to_one_more_restart()
 
 #[test]
 fn term_is_obeyed_during_the_kill_old_delay() {
-    let mut server = serve(["--kill-old-delay=1000"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--kill-old-delay=1000"]).up();
     server.hup();
     server.says("sleeping 1000 secs before killing old workers");
     server.stop();
@@ -188,8 +150,7 @@ fn term_is_obeyed_during_the_kill_old_delay() {
 
 #[test]
 fn old_workers_serve_until_a_new_one_stands() {
-    let mut server = serve(["--kill-old-delay=2"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--kill-old-delay=2"]).up();
     server.hup();
     server.says("sleeping 2 secs");
     kernel::kill(server.worker(2).pid, libc::SIGKILL);
@@ -221,8 +182,7 @@ fn a_failed_fork_is_said_and_tried_again() {
 
 #[test]
 fn a_status_file_that_cannot_be_written_is_said_and_survived() {
-    let mut server = Setup::new(["--status-file=dir/status"])
-        .role("serve")
+    let mut server = serve(["--status-file=dir/status"])
         .file("dir/x", "")
         .start();
     let stands = |server: &Server, line: &str| {
@@ -249,8 +209,7 @@ fn a_status_file_that_cannot_be_written_is_said_and_survived() {
 
 #[test]
 fn a_second_instance_with_the_pid_file_is_refused() {
-    let mut server = serve([]).start();
-    server.standing(&[1]);
+    let mut server = serve([]).up();
     let (code, said) = run_beside(
         &server.scratch,
         &["--pid-file=pid", "--port=127.0.0.1:0", "--", "true"],
@@ -269,8 +228,7 @@ fn a_second_instance_with_the_pid_file_is_refused() {
 
 #[test]
 fn a_live_unix_socket_is_not_taken() {
-    let mut server = serve(["--path=socket"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--path=socket"]).up();
     let inode = || fs::metadata(server.scratch.path("socket")).unwrap().ino();
     let before = inode();
     let (code, said) = run_beside(&server.scratch, &["--path=socket", "--", "true"]);
@@ -286,8 +244,7 @@ fn a_live_unix_socket_is_not_taken() {
 
 #[test]
 fn only_our_own_files_are_removed() {
-    let mut server = serve(["--path=socket"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--path=socket"]).up();
     for name in ["socket", "pid", "status"] {
         fs::rename(
             server.scratch.path(name),
@@ -307,19 +264,12 @@ fn only_our_own_files_are_removed() {
 
 #[test]
 fn a_wanted_descriptor_takes_nobodys_place() {
-    let mut server = Setup::new([
-        "--port=127.0.0.1:0",
+    let options = [
         "--port=127.0.0.1:0=3",
         "--port=127.0.0.1:0=4",
-    ])
-    .args([
-        "--status-file=status",
-        "--pid-file=pid",
         "--log-file=log-file",
-    ])
-    .role("serve")
-    .start();
-    server.standing(&[1]);
+    ];
+    let mut server = serve(options).up();
     let report = server.worker(1);
     let numbers: Vec<i32> = report.ports().iter().map(|(_, number)| *number).collect();
     assert_eq!(numbers, [5, 3, 4]);
@@ -334,8 +284,7 @@ fn a_wanted_descriptor_takes_nobodys_place() {
 
 #[test]
 fn quit_is_term() {
-    let mut server = serve(["--signal-on-term=USR1"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--signal-on-term=USR1"]).up();
     server.signal(libc::SIGQUIT);
     assert!(server.end().success());
     assert!(server
@@ -345,8 +294,7 @@ fn quit_is_term() {
 
 #[test]
 fn every_other_signal_is_survived() {
-    let mut server = serve([]).start();
-    server.standing(&[1]);
+    let mut server = serve([]).up();
     let uncatchable = [libc::SIGKILL, libc::SIGSTOP];
     let stopping = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
     let meaning = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
@@ -360,8 +308,7 @@ fn every_other_signal_is_survived() {
             server.signal(signal);
         }
     }
-    server.hup();
-    server.standing(&[2]);
+    server.restart(2);
     server.stop();
     assert_eq!(
         server.log().matches("starting new worker").count(),
@@ -409,8 +356,7 @@ fn strangers_are_reaped_in_silence() {
     shell
         .args(["-c", "true & true & exec \"$0\" \"$@\""])
         .arg(program());
-    let mut server = Setup::by(shell, FILES).role("serve").start();
-    server.standing(&[1]);
+    let mut server = Setup::by(shell, USUAL).role("serve").up();
     server.hup();
     server.says("old worker ");
     server.stop();
@@ -432,10 +378,9 @@ fn a_dead_log_command_is_started_again() {
         })
     };
     let first = pids(1)[0];
-    server.standing(&[1]);
+    server.up(&[1]);
     kernel::kill(first, libc::SIGKILL);
-    server.hup();
-    server.standing(&[2]);
+    server.restart(2);
     pids(2);
     server.stop();
     server.eventually("the end of the log", || {
@@ -467,9 +412,8 @@ fn a_fifo_in_envdir_is_passed_over_with_a_message() {
     kernel::make_fifo(&setup.scratch.path("envdir/FIFO"));
     let mut server = setup.start();
     server.says("start_server: ignoring envdir/FIFO: not a regular file\n");
-    server.standing(&[1]);
-    server.hup();
-    server.standing(&[2]);
+    server.up(&[1]);
+    server.restart(2);
     server.stop();
     assert_eq!(server.log().matches("FIFO").count(), 1, "it is said once");
 }
@@ -479,10 +423,8 @@ fn a_fifo_in_envdir_is_passed_over_with_a_message() {
 #[test]
 fn port_and_generation_are_always_ours() {
     let setup = by_envdir("serve", []).file("envdir/SERVER_STARTER_GENERATION", "7");
-    let mut server = setup.file("envdir/SERVER_STARTER_PORT", "theirs=9").start();
-    server.standing(&[1]);
-    server.hup();
-    server.standing(&[2]);
+    let mut server = setup.file("envdir/SERVER_STARTER_PORT", "theirs=9").up();
+    server.restart(2);
     assert_eq!(server.worker(2).ports()[0].0, "127.0.0.1:0");
     server.stop();
 }
@@ -492,9 +434,9 @@ fn port_and_generation_are_always_ours() {
 
 #[test]
 fn envdir_is_read_for_every_attempt() {
-    let mut server = by_envdir("exit:1", []).start();
+    let mut server = by_envdir("exit:1", ["--interval=1"]).start();
     server.says("seems to have failed to start");
-    server.scratch.write("envdir/WORKER_ROLE", "serve");
+    server.next_role("serve");
     server.eventually("a worker that stands", || {
         (!server.status().is_empty()).then_some(())
     });
@@ -507,28 +449,25 @@ fn what_leaves_envdir_gets_its_inherited_value_back() {
     let mut server = setup
         .file("envdir/INHERITED", "inner")
         .file("envdir/NEW", "inner")
-        .start();
-    server.standing(&[1]);
+        .up();
     let seen =
         |generation| ["INHERITED", "NEW"].map(|name| server.worker(generation).variable(name));
     assert_eq!(seen(1), [Some("inner".into()), Some("inner".into())]);
     for name in ["envdir/INHERITED", "envdir/NEW"] {
         fs::remove_file(server.scratch.path(name)).unwrap();
     }
-    server.hup();
-    server.standing(&[2]);
+    server.restart(2);
     assert_eq!(seen(2), [Some("outer".into()), None]);
     server.stop();
 }
 
 #[test]
 fn auto_restart_that_appears_in_envdir_is_noticed_at_any_event() {
-    let mut server = by_envdir("serve", []).start();
-    server.standing(&[1]);
-    server.scratch.write("envdir/AUTO_RESTART_INTERVAL", "3");
+    let mut server = by_envdir("serve", []).up();
+    server.scratch.write("envdir/AUTO_RESTART_INTERVAL", "1");
     server.scratch.write("envdir/ENABLE_AUTO_RESTART", "1");
     server.signal(libc::SIGALRM);
-    server.says("autorestart triggered (interval=3)");
+    server.says("autorestart triggered (interval=1)");
     server.stop();
 }
 
@@ -539,12 +478,11 @@ fn auto_restart_that_appears_in_envdir_is_noticed_at_any_event() {
 
 #[test]
 fn a_dead_worker_leaves_the_status_file_at_once() {
-    let mut server = serve(["--interval=3"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--interval=3"]).up();
     kernel::kill(server.worker(1).pid, libc::SIGKILL);
-    server.standing(&[]);
+    server.up(&[]);
     assert!(server.scratch.path("status").exists());
-    server.standing(&[2]);
+    server.up(&[2]);
     server.stop();
 }
 
@@ -556,14 +494,14 @@ fn the_status_file_is_ordered_by_number() {
     server.worker(1);
     for generation in 2..=10 {
         if generation == 9 {
-            server.scratch.write("envdir/WORKER_ROLE", "linger");
+            server.next_role("linger");
         }
         server.hup();
         server.worker(generation);
     }
-    server.standing(&[9, 10]);
+    server.up(&[9, 10]);
     server.scratch.write("leave", "");
-    server.standing(&[10]);
+    server.up(&[10]);
     server.stop();
 }
 
@@ -571,12 +509,7 @@ fn the_status_file_is_ordered_by_number() {
 
 #[test]
 fn the_number_that_a_socket_has_anyway_can_be_asked_for() {
-    let start = |port: &str| {
-        let server = Setup::new([port, "--status-file=status"]);
-        let server = server.role("serve").start();
-        server.standing(&[1]);
-        server
-    };
+    let start = |port: &str| without_port([port]).up();
     let mut server = start("--port=127.0.0.1:0");
     let (_, number) = server.worker(1).ports().remove(0);
     server.stop();
@@ -591,10 +524,7 @@ fn the_number_that_a_socket_has_anyway_can_be_asked_for() {
 
 #[test]
 fn blanks_inside_brackets_are_allowed() {
-    let mut server = Setup::new(["--port=[ ::1 ]:0", "--status-file=status"])
-        .role("serve")
-        .start();
-    server.standing(&[1]);
+    let mut server = without_port(["--port=[ ::1 ]:0"]).up();
     let (name, number) = server.worker(1).ports().remove(0);
     assert_eq!(name, "[::1]:0");
     assert!(server
@@ -626,11 +556,9 @@ fn attempts_are_at_least_10_ms_apart() {
 
 #[test]
 fn a_stopped_worker_ends() {
-    let mut server = serve([]).start();
-    server.standing(&[1]);
+    let mut server = serve([]).up();
     kernel::kill(server.worker(1).pid, libc::SIGSTOP);
-    server.hup();
-    server.standing(&[2]);
+    server.restart(2);
     kernel::kill(server.worker(2).pid, libc::SIGSTOP);
     server.stop();
 }
@@ -639,8 +567,7 @@ fn a_stopped_worker_ends() {
 
 #[test]
 fn a_further_term_or_int_is_passed_on() {
-    let mut server = with_role("linger", ["--signal-on-term=USR1"]).start();
-    server.standing(&[1]);
+    let mut server = with_role("linger", ["--signal-on-term=USR1"]).up();
     server.term();
     let usr1 = format!("signal 1 {}", libc::SIGUSR1);
     server.notes(&usr1);

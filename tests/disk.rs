@@ -1,8 +1,12 @@
 //! A disk that is full, gone or tampered with: the last good status file stays whole, and it is written again
 //! as soon as that works.
 
-mod support;
-
+#[cfg(target_os = "linux")]
+use crate::support::ask;
+use crate::support::fixtures::serve;
+#[cfg(target_os = "linux")]
+use crate::support::worker::LIVE;
+use crate::support::{kernel, permissions_count, skipped, Server, Setup};
 use std::fs;
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -14,21 +18,6 @@ use std::path::Path;
 use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::process::Command;
-#[cfg(target_os = "linux")]
-use support::ask;
-use support::{kernel, passed_over, permissions_count, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    Setup::new(["--port=127.0.0.1:0", "--interval=0"])
-        .args(["--pid-file=pid", "--status-file=status"])
-        .args(options)
-        .role("serve")
-}
 
 const FAILURE: &str = "start_server: cannot write the status file: ";
 const RECOVERY: &str = "start_server: the status file is written again\n";
@@ -42,7 +31,7 @@ fn is_as_before(server: &Server, first: i32) -> bool {
 fn planted(plant: impl FnOnce(&Path), reason: &str, is_untouched: impl Fn(&Path) -> bool) {
     let mut server = serve([]).file("victim", "precious").start();
     let first = server.worker(1).pid;
-    server.standing(&[1]);
+    server.up(&[1]);
     let temporary = server.scratch.path(format!("status.{}", server.pid()));
     plant(&temporary);
     for generation in 2..=4 {
@@ -59,7 +48,7 @@ fn planted(plant: impl FnOnce(&Path), reason: &str, is_untouched: impl Fn(&Path)
     assert!(is_untouched(&temporary));
     assert_eq!(server.scratch.read("victim"), "precious");
     fs::rename(&temporary, server.scratch.path("moved")).unwrap();
-    server.standing(&[4]);
+    server.up(&[4]);
     server.stop();
     assert_eq!(server.count(&format!("{FAILURE}{reason}\n")), 1);
     assert_eq!(server.count(FAILURE), 1, "{}", server.log());
@@ -128,9 +117,7 @@ fn a_removed_folder_is_said_once_and_the_status_file_is_there_as_soon_as_it_is_b
 /// A file system may give the number of a file that is gone to the next one: to what replaces it.
 #[test]
 fn a_status_file_that_somebody_removes_is_there_again_after_a_restart() {
-    let mut server = serve([]).start();
-    server.worker(1);
-    server.standing(&[1]);
+    let mut server = serve([]).up();
     for generation in 2..=20 {
         fs::remove_file(server.scratch.path("status")).unwrap();
         server.restart(generation);
@@ -145,7 +132,7 @@ fn a_status_file_that_somebody_removes_is_there_again_after_a_restart() {
 #[test]
 fn an_unwritable_folder_is_said_once_and_the_last_good_file_stays_whole() {
     if !permissions_count() {
-        return passed_over("a user who may not write everywhere");
+        return skipped("a user who may not write everywhere");
     }
     let mut server = Setup::new(["--interval=0", "--status-file=dir/status"])
         .with(|command| kernel::on_fork(command, kernel::heed_permissions))
@@ -190,11 +177,13 @@ fn on_small_disk_by(line: &str, options: &[&str]) -> Option<Setup> {
     probe.args(["--map-root-user", "--mount"]);
     probe.args(["mount", "-t", "tmpfs", "none", "/mnt"]);
     if !probe.output().is_ok_and(|probe| probe.status.success()) {
-        passed_over("unshare that may mount");
+        skipped("unshare that may mount");
         return None;
     }
     let line = format!("mount -t tmpfs -o size=64k none disk && {{ {line}; }}");
-    unshare.args(["sh", "-c", &line]).arg(support::program());
+    unshare
+        .args(["sh", "-c", &line])
+        .arg(crate::support::program());
     Some(
         Setup::by(unshare, ["--port=127.0.0.1:0", "--interval=0"])
             .args(options)
@@ -276,7 +265,7 @@ fn what_a_full_disk_had_no_room_for_is_in_the_log_when_there_is_room() {
     };
     let mut server = setup.start_silent(":");
     server.worker(1);
-    server.standing(&[1]);
+    server.up(&[1]);
     let log = disk(&server).join("log");
     let filling = fill(&disk(&server));
     let begun = text(&log).len();
@@ -311,9 +300,8 @@ fn a_log_that_is_always_full_stops_nothing() {
 fn a_status_file_that_would_be_cut_short_does_not_replace_the_good_one() {
     let log = "--log-file=| cat > log-file";
     let setup = Setup::new(["--interval=0", "--status-file=status", log]);
-    let live = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
-    let mut server = setup.args(["--", "sh", "-c", live]).launch();
-    server.standing(&[1]);
+    let mut server = setup.args(["--", "sh", "-c", LIVE]).launch();
+    server.up(&[1]);
     let first = server.status()[0].1;
     let says = |text: &str| {
         server.eventually(text, || {
@@ -326,7 +314,7 @@ fn a_status_file_that_would_be_cut_short_does_not_replace_the_good_one() {
     says("old worker ");
     assert!(is_as_before(&server, first));
     kernel::limit_process(server.pid(), libc::RLIMIT_FSIZE, before);
-    server.standing(&[2]);
+    server.up(&[2]);
     server.stop();
 }
 

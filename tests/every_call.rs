@@ -2,10 +2,8 @@
 //!
 //! Before the first worker stands start_server may refuse to start, with one message and nothing left behind. From
 //! then on the ports take connections throughout, and the life comes to its proper end.
-#![cfg(target_os = "linux")]
 
-mod support;
-
+use crate::support::{ask, eventually, kernel, program, skipped, Server, Setup};
 use std::env;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -14,12 +12,6 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::Mutex;
-use support::{ask, eventually, is_worker, kernel, passed_over, program, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// The names that a call has on one machine or another, what stands among its arguments, and how it can fail:
 /// mostly by its page in section 2 of the manual, apart from what comes of asking for the impossible (EBADF,
@@ -126,7 +118,7 @@ fn every_system_call_fails_once() {
     let mut strace = Command::new("strace");
     let tried = strace.args(["-o", "/dev/null", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
-        return passed_over("strace");
+        return skipped("strace");
     }
     let faults = faults();
     let (next, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -153,16 +145,16 @@ fn every_system_call_fails_once() {
 
 /// Lives with a fault: whether it came, or what came of it.
 fn survive(fault: &Fault) -> Result<bool, String> {
-    // Signals come at any moment, so that strace may count to another call than was recorded.
+    // Signals come at any moment, so that strace may count to another call than was recorded, or not so far.
     for _ in 0..5 {
         let mut life = Life::begin(Some(fault), fault.in_child);
         let lived = catch_unwind(AssertUnwindSafe(|| life.live()));
-        if !life.is_fair() {
+        let hit = life.injected();
+        if !life.is_fair() || (lived.is_ok() && hit.is_empty()) {
             continue;
         }
-        let hit = life.injected();
         let Err(panic) = lived else {
-            return Ok(!hit.is_empty());
+            return Ok(true);
         };
         let text = panic.downcast_ref::<&str>().copied();
         let text = panic.downcast_ref().map(String::as_str).or(text);
@@ -176,7 +168,9 @@ fn survive(fault: &Fault) -> Result<bool, String> {
 
 /// Every call of a life with each of its errors.
 fn faults() -> Vec<Fault> {
-    let (parent, child) = (record(false), record(true));
+    // A life on a busy machine has a few calls more than others, which strace would wait for in vain.
+    let record = |in_child| (0..3).map(|_| record(in_child)).min_by_key(Vec::len);
+    let (parent, child) = (record(false).unwrap(), record(true).unwrap());
     // What the loader does is not ours: `main` begins by looking whether the standard descriptors are open.
     let begins = |call: &Call| call.line.starts_with("fcntl(0, F_GETFD");
     let main = parent.iter().skip_while(|call| !begins(call));
@@ -284,7 +278,7 @@ impl Life {
         let setup = setup
             .env("PATH", path)
             .args(["--".as_ref(), worker.file_name().unwrap()]);
-        let server = setup.args(support::worker::ARGUMENTS).launch();
+        let server = setup.args(crate::support::worker::ARGUMENTS).launch();
         Life {
             server,
             port: 0,
@@ -328,7 +322,7 @@ impl Life {
                 None if told => kernel::kill_if_there(server.pid(), libc::SIGCHLD),
                 Some(_) | None => {}
             }
-            standing(server, 0).map(Some)
+            up_alone(server, 0).map(Some)
         };
         eventually(look, || "the first worker".to_string())
     }
@@ -341,7 +335,7 @@ impl Life {
             if self.must_ask_again() {
                 self.server.hup();
             }
-            standing(&self.server, generation)
+            up_alone(&self.server, generation)
         };
         eventually(look, || format!("a successor of {generation}"))
     }
@@ -394,12 +388,7 @@ impl Life {
 
     /// Nobody is left, and no file but those of others; unless its removal, one of these calls, has failed.
     fn left_nothing(&self, removal: &[&str]) {
-        let left = self
-            .server
-            .started()
-            .into_iter()
-            .filter(|worker| is_worker(worker.1));
-        assert_eq!(left.count(), 0, "somebody is left");
+        assert_eq!(self.server.living(), [], "somebody is left");
         let scratch = &self.server.scratch;
         for name in STRANGERS {
             assert_eq!(scratch.read(name), name, "a stranger's file");
@@ -442,7 +431,7 @@ impl Life {
 }
 
 /// The one worker that stands, if it is newer than this.
-fn standing(server: &Server, generation: u64) -> Option<(u64, i32)> {
+fn up_alone(server: &Server, generation: u64) -> Option<(u64, i32)> {
     match server.status()[..] {
         [worker] if worker.0 > generation && server.started().contains(&worker) => Some(worker),
         _ => None,

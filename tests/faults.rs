@@ -1,8 +1,11 @@
 //! What the system, the disk, readers and workers can do to start_server: each fault happens for real, and
 //! supervision goes on.
 
-mod support;
-
+use crate::support::fixtures::{serve, with_role};
+#[cfg(target_os = "linux")]
+use crate::support::program;
+use crate::support::worker::LIVE;
+use crate::support::{ask, free_port, kernel, now, skipped, Scratch, Server, Setup};
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
 #[cfg(target_os = "linux")]
@@ -18,38 +21,11 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 #[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 #[cfg(target_os = "linux")]
 use std::process::{Child, Stdio};
 use std::time::Duration;
-#[cfg(target_os = "linux")]
-use support::program;
-use support::{ask, free_port, kernel, now, passed_over, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    after_interval(0, options)
-}
-
-fn after_interval<const N: usize>(seconds: u32, options: [&str; N]) -> Setup {
-    Setup::new(["--port=127.0.0.1:0", &format!("--interval={seconds}")])
-        .args(["--pid-file=pid", "--status-file=status"])
-        .args(options)
-        .role("serve")
-}
-
-/// Waits until a worker newer than this stands alone, though nobody asks for it.
-fn succeeded(server: &Server, generation: u64) {
-    server.eventually("a successor", || {
-        let status = server.status();
-        (status.len() == 1 && status[0].0 > generation).then_some(())
-    });
-}
 
 /// The lowest number that no descriptor of the process has.
 #[cfg(target_os = "linux")]
@@ -70,10 +46,9 @@ mod exec {
     fn spoilable(setup: Setup) -> (Server, PathBuf) {
         let program = setup.scratch.path("program");
         symlink(std::env::current_exe().unwrap(), &program).unwrap();
-        let setup = setup.args(["--", "./program"]);
-        let server = setup.args(support::worker::ARGUMENTS).launch();
+        let server = setup.worker_at("./program").launch();
         server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         (server, program)
     }
 
@@ -82,36 +57,31 @@ mod exec {
         let old = server.worker(1);
         server.hup();
         server.says_times(reason, 3);
-        server.standing(&[1]);
+        server.up(&[1]);
         assert_eq!(ask(old.port()).unwrap(), (1, old.pid));
     }
 
     /// The cause is gone: the restart completes without another HUP.
     fn recovers(mut server: Server, reason: &str) {
-        succeeded(&server, 1);
+        server.succeeded(1);
         server.stop();
         assert_eq!(server.count(reason), server.count(FAILED));
         assert_eq!(server.count("received HUP"), 1);
     }
 
     /// `spoiled` takes the program's place for a while.
-    fn with_program(spoiled: impl FnOnce(&Path), reason: &str) {
+    fn with_program(spoiled: impl FnOnce(&Scratch), reason: &str) {
         with_program_of(serve([]), spoiled, reason);
     }
 
-    fn with_program_of(setup: Setup, spoiled: impl FnOnce(&Path), reason: &str) {
+    fn with_program_of(setup: Setup, spoiled: impl FnOnce(&Scratch), reason: &str) {
         let (server, program) = spoilable(setup);
         let good = server.scratch.path("good");
         fs::rename(&program, &good).unwrap();
-        spoiled(&program);
+        spoiled(&server.scratch);
         fails(&server, reason);
         fs::rename(&good, &program).unwrap();
         recovers(server, reason);
-    }
-
-    fn make_program(path: &Path, text: &[u8], mode: u32) {
-        fs::write(path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     const EXECUTE: &str = "start_server: cannot execute ./program: ";
@@ -124,7 +94,10 @@ mod exec {
     #[test]
     fn a_program_that_may_not_be_executed_is_said_and_the_restart_completes_when_it_may() {
         with_program(
-            |path| make_program(path, b"#!/bin/sh\n", 0o644),
+            |folder| {
+                let path = folder.program("program", "#!/bin/sh\n");
+                fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+            },
             &format!("{EXECUTE}Permission denied\n"),
         );
     }
@@ -132,7 +105,7 @@ mod exec {
     #[test]
     fn a_program_without_its_interpreter_is_said() {
         with_program(
-            |path| make_program(path, b"#!/no/such/interpreter\n", 0o755),
+            |folder| drop(folder.program("program", "#!/no/such/interpreter\n")),
             &format!("{EXECUTE}No such file or directory\n"),
         );
     }
@@ -140,7 +113,7 @@ mod exec {
     #[test]
     fn a_program_that_links_to_itself_is_said() {
         with_program(
-            |path| symlink("program", path).unwrap(),
+            |folder| symlink("program", folder.path("program")).unwrap(),
             &format!("{EXECUTE}Too many levels of symbolic links\n"),
         );
     }
@@ -150,8 +123,8 @@ mod exec {
         let text = fs::read(std::env::current_exe().unwrap()).unwrap();
         // So little of it is no program for the system: the shell gets it, as execvp(3) has it.
         for length in [32, 4096] {
-            let truncated = |path: &Path| make_program(path, &text[..length], 0o755);
-            with_program_of(after_interval(1, []), truncated, FAILED);
+            let truncated = |folder: &Scratch| drop(folder.program("program", &text[..length]));
+            with_program_of(serve(["--interval=1"]), truncated, FAILED);
         }
     }
 
@@ -187,9 +160,7 @@ mod exec {
 
     #[test]
     fn a_folder_that_is_gone_is_said_and_the_restart_completes_when_it_is_made_again() {
-        let mut server = serve(["--dir=dir"]).file("dir/file", "").start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = serve(["--dir=dir"]).file("dir/file", "").up();
         let dir = server.scratch.path("dir");
         fs::remove_dir_all(&dir).unwrap();
         let reason = "start_server: cannot enter --dir=dir: No such file or directory\n";
@@ -199,7 +170,7 @@ mod exec {
         server.says("start_server: cannot enter --dir=dir: Not a directory\n");
         fs::remove_file(&dir).unwrap();
         fs::create_dir(&dir).unwrap();
-        succeeded(&server, 1);
+        server.succeeded(1);
         server.stop();
         assert_eq!(
             server.count("cannot enter --dir=dir: "),
@@ -210,11 +181,11 @@ mod exec {
     /// No attempt comes sooner after another than this allows, however it fails.
     #[test]
     fn attempts_are_paced_by_the_interval() {
-        let without_program = || after_interval(1, []).args(["--", "./program"]);
+        let without_program = || serve(["--interval=1"]).args(["--", "./program"]);
         let setups = vec![
             (without_program(), EXECUTE),
             (
-                after_interval(1, ["--dir=.", "--", "false"]),
+                serve(["--interval=1", "--dir=.", "--", "false"]),
                 "seems to have failed to start",
             ),
         ];
@@ -258,7 +229,7 @@ mod exec {
                 .into_iter()
                 .all(|program| by_user(program, &["--help"]))
         {
-            return passed_over("programs that another user may run");
+            return skipped("programs that another user may run");
         }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         let mut server = setup
@@ -267,7 +238,7 @@ mod exec {
             })
             .start();
         let old = server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         // Only the user himself may always do so.
         let limit = |processes| {
             let pid = format!("--pid={}", server.pid());
@@ -278,10 +249,10 @@ mod exec {
         server.hup();
         let reason = "start_server: cannot fork a new worker: Resource temporarily unavailable\n";
         server.says_times(reason, 3);
-        server.standing(&[1]);
+        server.up(&[1]);
         assert_eq!(ask(old.port()).unwrap(), (1, old.pid));
         limit("4000");
-        succeeded(&server, 1);
+        server.succeeded(1);
         server.stop();
         assert_eq!(server.count("received HUP"), 1);
     }
@@ -295,18 +266,18 @@ mod exec {
         let mut probe = Command::new("unshare");
         probe.args(container).arg("true");
         if !probe.status().is_ok_and(|status| status.success()) {
-            return passed_over("unshare that may make a container");
+            return skipped("unshare that may make a container");
         }
         let mut unshare = Command::new("unshare");
         unshare.args(container).arg(program());
         let options = ["--port=127.0.0.1:0", "--interval=0", "--pid-file=pid"];
         let setup = Setup::by(unshare, options).args(["--status-file=status", "--path=socket"]);
         let mut server = setup
-            .args(["--", "sh", "-c", "trap : TERM; sleep 1000"])
+            .args(["--", "sh", "-c", &format!("trap : TERM; {LIVE}")])
             .launch();
-        server.standing(&[1]);
+        server.up(&[1]);
         kernel::kill(server.status()[0].1, libc::SIGKILL);
-        server.standing(&[]);
+        server.up(&[]);
         server.says_times(
             "start_server: cannot fork a new worker: Cannot allocate memory\n",
             3,
@@ -321,20 +292,19 @@ mod exec {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_child_that_hangs_on_its_way_to_the_program_holds_nobody_up() {
-        let mut server = serve(["--path=socket"]).start();
-        server.standing(&[1]);
+        let mut server = serve(["--path=socket"]).up();
         let mut strace = Command::new("strace");
         strace.args(["-f", "-p", &server.pid().to_string(), "-o"]);
         strace.arg(server.scratch.path("trace"));
         strace.args(["-e", "inject=execve:delay_enter=1000000000"]);
         let strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let Ok(strace) = strace else {
-            return passed_over("strace");
+            return skipped("strace");
         };
         let mut strace = Ended(strace);
         let is_traced = || kernel::tracer(server.pid()).or(strace.0.try_wait().unwrap().map(|_| 0));
         if server.eventually("strace", is_traced) == 0 {
-            return passed_over("strace that may trace");
+            return skipped("strace that may trace");
         }
         server.hup();
         server.says_times("starting new worker", 2);
@@ -353,8 +323,8 @@ mod exec {
     #[cfg(target_os = "linux")]
     impl Drop for Ended {
         fn drop(&mut self) {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
+            let _ = self.0.kill();
+            let _ = self.0.wait();
         }
     }
 
@@ -365,12 +335,7 @@ mod exec {
         let nofile = libc::RLIMIT_NOFILE;
         let cannot_poll = "start_server: cannot poll: Invalid argument\n";
         let cannot_fork = "start_server: cannot fork a new worker: Too many open files\n";
-        let start = || {
-            let server = serve(["--path=socket"]).start();
-            server.worker(1);
-            server.standing(&[1]);
-            server
-        };
+        let start = || serve(["--path=socket"]).up();
         let mut server = start();
         for times in 1..=2 {
             let generation = server.status()[0].0;
@@ -386,7 +351,7 @@ mod exec {
             assert_eq!(ask(old.port()).unwrap(), (generation, old.pid));
             assert_eq!(server.count(cannot_poll), times, "it is said once");
             kernel::limit_process(server.pid(), nofile, before);
-            succeeded(&server, generation);
+            server.succeeded(generation);
             server.idle();
         }
         server.stop();
@@ -408,7 +373,7 @@ mod exec {
             .file("envdir/VALUE", "before");
         let mut server = setup.start();
         let old = server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         server.idle();
         let nofile = libc::RLIMIT_NOFILE;
         let before = kernel::limit_process(server.pid(), nofile, first_free(server.pid()));
@@ -421,16 +386,16 @@ mod exec {
         assert_eq!(ask(old.port()).unwrap(), (1, old.pid));
         // The status file has a descriptor in reserve.
         kernel::kill(old.pid, libc::SIGKILL);
-        server.standing(&[]);
+        server.up(&[]);
         kernel::limit_process(server.pid(), nofile, before);
-        succeeded(&server, 1);
+        server.succeeded(1);
         let (generation, _) = server.status()[0];
         let value = |generation| server.worker(generation).variable("VALUE");
         // Between reading envdir and starting it the limit may have gone.
         assert!([Some("before".into()), Some("after".into())].contains(&value(generation)));
         server.scratch.write("leave", "");
         server.hup();
-        succeeded(&server, generation);
+        server.succeeded(generation);
         assert_eq!(value(server.status()[0].0), Some("after".into()));
         server.stop();
         let passed_over =
@@ -486,7 +451,7 @@ mod readers {
         let mut server = with_error(setup, &writer).start_silent(":");
         drop(writer);
         server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         server.restart(2);
         let text = std::thread::scope(|scope| {
             let text = scope.spawn(|| rest(reader));
@@ -522,7 +487,7 @@ mod readers {
             server.restart(generation);
         }
         kernel::kill(server.worker(3).pid, libc::SIGKILL);
-        server.standing(&[4]);
+        server.up(&[4]);
         server.stop();
     }
 
@@ -532,7 +497,7 @@ mod readers {
         kernel::let_flow(&program, false);
         let mut server = with_error(serve([]), &program).start_silent(":");
         server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         server.restart(2);
         kernel::let_flow(&program, true);
         // Of the test's side, since at the end of the last program's a terminal forgets what was not read.
@@ -597,7 +562,7 @@ mod readers {
         let log = "--log-file=| echo $$ >> log-pids; exec cat >> log-file";
         let mut server = serve([log]).start_silent(":");
         let old = server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         let pids = || server.scratch.read("log-pids");
         let first = server.eventually("the log command", || {
             pids().strip_suffix('\n').map(|pid| pid.parse().unwrap())
@@ -607,9 +572,9 @@ mod readers {
         let before = kernel::limit_process(server.pid(), libc::RLIMIT_NOFILE, free);
         kernel::kill(first, libc::SIGKILL);
         kernel::kill(old.pid, libc::SIGKILL);
-        server.standing(&[]);
+        server.up(&[]);
         kernel::limit_process(server.pid(), libc::RLIMIT_NOFILE, before);
-        succeeded(&server, 1);
+        server.succeeded(1);
         server.eventually("its successor", || {
             (pids().lines().count() == 2).then_some(())
         });
@@ -622,10 +587,7 @@ mod readers {
 
     /// With a worker that writes more than anybody could read, and would die of SIGPIPE.
     fn flooding(log: &str) -> Server {
-        let server = serve([log]).role("flood").start();
-        server.worker(1);
-        server.standing(&[1]);
-        server
+        with_role("flood", [log]).up()
     }
 
     #[test]
@@ -667,7 +629,7 @@ mod readers {
         // The same life, with a file: how many lines there are to lose.
         let mut server = serve(["--log-file=log-file"]).start_silent(":");
         server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         (2..=3).for_each(|generation| server.restart(generation));
         server.stop();
         let expected = server.scratch.read("log-file").lines().count();
@@ -678,7 +640,7 @@ mod readers {
         // The worker is not killed by SIGPIPE, but told by an error.
         let mut server = setup.start_silent("echo nobody reads this >&2 || : >refused");
         server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         assert!(server.scratch.path("refused").exists());
         server.restart(2);
         server.idle();
@@ -712,7 +674,7 @@ mod readers {
         kernel::make_fifo(&fifo);
         let mut server = setup.start_silent(":");
         server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         for generation in [2, 4, 6] {
             let mut reader = BufReader::new(File::open(&fifo).unwrap());
             server.restart(generation);
@@ -730,9 +692,6 @@ mod readers {
 
 mod workers {
     use super::*;
-
-    /// What shell workers end with: they live until TERM, or until the scratch folder of a failed test is gone.
-    const LIVE: &str = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
 
     #[test]
     fn every_exit_status_and_signal_is_told_as_the_system_has_it() {
@@ -770,7 +729,7 @@ mod workers {
         let mut server = serve([]).start();
         server.worker(1);
         for (generation, signal) in (1..).zip([libc::SIGKILL, libc::SIGILL, libc::SIGUSR2]) {
-            server.standing(&[generation]);
+            server.up(&[generation]);
             let pid = server.worker(generation).pid;
             kernel::kill(pid, signal);
             server.eventually("its death", || {
@@ -782,47 +741,41 @@ mod workers {
                 (status & !0x80 == signal).then_some(())
             });
         }
-        server.standing(&[4]);
+        server.up(&[4]);
         server.stop();
     }
 
     #[test]
     fn an_old_worker_that_dies_while_its_successor_is_being_proved_is_survived() {
-        let mut server = after_interval(3, []).start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = serve(["--interval=3"]).up();
         server.hup();
         server.worker(2);
         kernel::kill(server.worker(1).pid, libc::SIGKILL);
-        server.standing(&[]);
-        server.standing(&[2]);
+        server.up(&[]);
+        server.up(&[2]);
         server.stop();
         assert_eq!(server.started().len(), 2);
     }
 
     #[test]
     fn old_and_new_worker_that_die_together_are_both_replaced_by_one() {
-        let mut server = after_interval(3, []).start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = serve(["--interval=3"]).up();
         server.hup();
         server.worker(2);
         for generation in [1, 2] {
             kernel::kill(server.worker(generation).pid, libc::SIGKILL);
         }
-        server.standing(&[3]);
+        server.up(&[3]);
         server.stop();
         assert_eq!(server.started().len(), 3);
     }
 
     #[test]
     fn workers_that_die_while_they_are_being_ended_let_it_end() {
-        let mut server = serve([]).role("linger").start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = with_role("linger", []).up();
         server.hup();
         server.worker(2);
-        server.standing(&[1, 2]);
+        server.up(&[1, 2]);
         server.term();
         server.notes("signal 2 15");
         for generation in [2, 1] {
@@ -881,9 +834,7 @@ mod workers {
         let port = free_port();
         let setup = Setup::new([format!("--port=127.0.0.1:{port}")]).args(options);
         let setup = setup.args(["--status-file=status", "--envdir=envdir"]);
-        let server = setup.file("envdir/WORKER_ROLE", role).start();
-        server.worker(1);
-        server.standing(&[1]);
+        let server = setup.file("envdir/WORKER_ROLE", role).up();
         let again = format!(
             "start_server: listening again on 127.0.0.1:{port}, which a worker had shut down\n"
         );
@@ -905,7 +856,7 @@ mod workers {
             assert!(ask(shut.port).is_err());
             kernel::kill(worker, libc::SIGKILL);
             shut.server.says_times(&shut.again, generation as usize);
-            shut.server.standing(&[generation + 1]);
+            shut.server.up(&[generation + 1]);
         }
         assert_eq!(ask(shut.port).unwrap().0, 3);
         shut.server.stop();
@@ -936,7 +887,7 @@ mod workers {
         shut.server.says(&shut.again);
         assert_eq!(ask(shut.port).unwrap(), (1, old.pid));
         shut.server.scratch.write("envdir/WORKER_ROLE", "serve");
-        succeeded(&shut.server, 1);
+        shut.server.succeeded(1);
         shut.server.stop();
     }
 
@@ -945,8 +896,7 @@ mod workers {
     fn a_unix_socket_that_a_worker_shut_down_stops_nothing() {
         let mut server = Setup::new(["--path=socket", "--interval=0", "--status-file=status"])
             .role("shuts")
-            .start();
-        server.standing(&[1]);
+            .up();
         kernel::kill(server.worker(1).pid, libc::SIGUSR1);
         server.notes("shut 1");
         server.restart(2);
@@ -957,17 +907,17 @@ mod workers {
     #[test]
     fn a_worker_that_dumps_core_is_told_so() {
         const DUMP: &str = "ulimit -c unlimited; kill -ABRT $$";
-        let folder = support::Scratch::new();
+        let folder = crate::support::Scratch::new();
         let mut alone = Command::new("sh");
         alone.args(["-c", DUMP]).current_dir(folder.path(""));
         let status = alone.status().unwrap();
         if !status.core_dumped() {
-            return passed_over("a system that dumps cores");
+            return skipped("a system that dumps cores");
         }
         let status = status.into_raw();
         assert_eq!(status, libc::SIGABRT | 0x80);
         // In the interval, as the current worker, as an old one, and at the end.
-        let mut server = after_interval(1, ["--", "sh", "-c", DUMP]).launch();
+        let mut server = serve(["--interval=1", "--", "sh", "-c", DUMP]).launch();
         server.says(&format!(
             "seems to have failed to start, exit status:{status}\n"
         ));
@@ -976,7 +926,7 @@ mod workers {
         let setup = serve(["--signal-on-hup=USR1"]);
         let mut server = setup.args(["--", "sh", "-c", &dumping]).launch();
         let stands = |generation| {
-            server.standing(&[generation]);
+            server.up(&[generation]);
             server.eventually("its trap", || {
                 let ready = server.scratch.read("ready").lines().count();
                 (ready as u64 == generation).then_some(())
@@ -1000,7 +950,7 @@ mod workers {
     fn a_worker_that_stops_itself_is_ended_all_the_same() {
         let setup = serve([]);
         let mut server = setup.args(["--", "sh", "-c", "kill -STOP $$"]).launch();
-        server.standing(&[1]);
+        server.up(&[1]);
         server.stop();
     }
 }

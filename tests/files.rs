@@ -1,38 +1,18 @@
 //! The files that start_server keeps and reads: pid file, status file, log, envdir; and `--daemonize`.
 
-mod support;
-
+use crate::support::fixtures::{serve, without_port};
+use crate::support::{ask, kernel, Finished, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use support::{ask, kernel, Finished, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-/// No interval, so a worker is taken for good at once: wait until it has begun before any signal.
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    Setup::new(["--interval=0"]).args(options).role("serve")
-}
 
 /// Restarts, and waits until the worker of this generation has begun.
 fn restart(server: &Server, generation: u64) {
     server.hup();
     server.worker(generation);
-}
-
-/// The test binary as worker, run by a line of shell that does something else first.
-fn after(setup: Setup, line: &str) -> Setup {
-    let worker = std::env::current_exe().unwrap();
-    setup
-        .args(["--", "sh", "-c", &format!("{line}; exec \"$0\" \"$@\"")])
-        .args([worker])
-        .args(support::worker::ARGUMENTS)
 }
 
 mod pid_file {
@@ -111,9 +91,7 @@ mod status_file {
 
     #[test]
     fn a_reader_finds_it_whole_at_any_time() {
-        let server = serve(["--status-file=status"]).start();
-        server.worker(1);
-        server.standing(&[1]);
+        let server = serve(["--status-file=status"]).up();
         let look = || {
             let text = fs::read_to_string(server.scratch.path("status")).unwrap();
             let whole = text.lines().all(|line| line.split(':').count() == 2);
@@ -132,14 +110,12 @@ mod status_file {
 
     #[test]
     fn it_is_replaced_by_another_file() {
-        let mut server = serve(["--status-file=status"]).start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = serve(["--status-file=status"]).up();
         let path = server.scratch.path("status");
         // While it is open nothing else can have its inode.
         let first = File::open(&path).unwrap();
         restart(&server, 2);
-        server.standing(&[2]);
+        server.up(&[2]);
         let inode = |file: &File| file.metadata().unwrap().ino();
         assert_ne!(inode(&first), inode(&File::open(&path).unwrap()));
         server.stop();
@@ -155,7 +131,8 @@ mod log_file {
 
     #[test]
     fn it_gets_our_lines_but_the_first_and_what_workers_write() {
-        let mut server = after(serve(["--log-file=out"]), TALK)
+        let mut server = serve(["--log-file=out"])
+            .worker_after(TALK)
             .file("out", "from before\n")
             .launch();
         let worker = server.worker(1).pid;
@@ -182,7 +159,7 @@ mod log_file {
 
     #[test]
     fn it_is_appended_to_even_after_another_program_has_emptied_it() {
-        let mut server = after(serve(["--log-file=out"]), TALK).launch();
+        let mut server = serve(["--log-file=out"]).worker_after(TALK).launch();
         let worker = server.worker(1).pid;
         let starting = format!("starting new worker {worker}\n");
         server.eventually(&starting, || {
@@ -200,7 +177,7 @@ mod log_file {
             "--log-file=|sed 's/^/> /' >out",
             "--log-file= \t| \t sed 's/^/> /' >out",
         ] {
-            let mut server = after(serve([option]), TALK).launch();
+            let mut server = serve([option]).worker_after(TALK).launch();
             let worker = server.worker(1).pid;
             server.stop();
             // The command ends after us, and writes at the latest then.
@@ -394,7 +371,7 @@ mod daemonize {
         /// `line` is shell for the worker to run first.
         fn start(setup: Setup, line: &str) -> Daemon {
             let setup = setup.args(["--daemonize", "--log-file=log", "--pid-file=pid"]);
-            let caller = after(setup, line).finish();
+            let caller = setup.worker_after(line).finish();
             let mut daemon = Daemon { pid: 0, caller };
             assert_eq!(
                 daemon.caller.status.code(),
@@ -443,7 +420,7 @@ mod daemonize {
         let daemon = Daemon::start(serve(["--status-file=status"]), ":");
         for generation in 1..=2 {
             daemon.server().worker(generation);
-            daemon.server().standing(&[generation]);
+            daemon.server().up(&[generation]);
             kernel::kill(daemon.pid, libc::SIGHUP);
         }
         daemon.server().worker(3);
@@ -484,7 +461,7 @@ mod daemonize {
 
     #[test]
     fn standard_input_stays_the_socket_that_was_put_there() {
-        let daemon = Daemon::start(serve(["--port=127.0.0.1:0=0"]), ":");
+        let daemon = Daemon::start(without_port(["--port=127.0.0.1:0=0"]), ":");
         let report = daemon.server().worker(1);
         assert_eq!(report.ports(), [("127.0.0.1:0".to_string(), 0)]);
         assert_eq!(ask(report.tcp_port(0)).unwrap(), (1, report.pid));

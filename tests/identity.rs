@@ -1,8 +1,10 @@
 //! Who starts it and how, what lies in its envdir, and who has what it wants: start_server copes, or refuses
 //! and says why.
 
-mod support;
-
+use crate::support::fixtures::{serve, USUAL};
+use crate::support::{
+    ask, eventually, free_port, kernel, permissions_count, program, skipped, Scratch, Server, Setup,
+};
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -12,38 +14,18 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use support::{
-    ask, eventually, free_port, kernel, passed_over, permissions_count, program, Scratch, Server,
-    Setup,
-};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-const OPTIONS: [&str; 4] = [
-    "--port=127.0.0.1:0",
-    "--interval=0",
-    "--pid-file=pid",
-    "--status-file=status",
-];
-
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    Setup::new(OPTIONS).args(options).role("serve")
-}
 
 /// Starts, serves, restarts, serves, and ends, with nothing left behind.
 fn lives(server: Server) {
     let mut server = server;
     for generation in 1..=2 {
         let worker = server.worker(generation);
-        server.standing(&[generation]);
+        server.up(&[generation]);
         assert_eq!(ask(worker.port()).unwrap(), (generation, worker.pid));
         server.hup();
     }
     server.worker(3);
-    server.standing(&[3]);
+    server.up(&[3]);
     server.stop();
     let left = server.scratch.names();
     for name in ["pid", "status"] {
@@ -101,7 +83,7 @@ mod caller {
         let worker = std::env::current_exe().unwrap();
         // The worker's own files are to be readable for the test.
         let setup = setup.args(["--", "sh", "-c", "umask 022; exec \"$0\" \"$@\""]);
-        let setup = setup.args([worker]).args(support::worker::ARGUMENTS);
+        let setup = setup.args([worker]).args(crate::support::worker::ARGUMENTS);
         let mut server = setup.launch();
         let first = server.worker(1);
         assert_eq!(ask(first.port()).unwrap(), (1, first.pid));
@@ -173,9 +155,7 @@ mod caller {
         let setup = serve([]).with(|command| {
             command.env_remove("PATH");
         });
-        let setup = setup.args(["--", "sh", "-c", "exec \"$0\" \"$@\""]);
-        let setup = setup.args([std::env::current_exe().unwrap()]);
-        lives(setup.args(support::worker::ARGUMENTS).launch());
+        lives(setup.worker_after(":").launch());
     }
 
     /// A shell becomes start_server after `line`; its files are in the scratch folder all the same.
@@ -227,9 +207,9 @@ mod caller {
     fn it_may_be_started_by_a_relative_path() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "exec ./bin/start_server \"$@\"", "sh"]);
-        let setup = Setup::by(shell, OPTIONS).role("serve");
-        fs::create_dir(setup.scratch.path("bin")).unwrap();
-        fs::copy(program(), setup.scratch.path("bin/start_server")).unwrap();
+        let setup = Setup::by(shell, USUAL).role("serve");
+        let text = fs::read(program()).unwrap();
+        setup.scratch.program("bin/start_server", text);
         lives(setup.start());
     }
 
@@ -237,7 +217,7 @@ mod caller {
     fn nohup_does_not_take_the_restart_away() {
         let mut nohup = Command::new("nohup");
         nohup.arg(program());
-        lives(Setup::by(nohup, OPTIONS).role("serve").start());
+        lives(Setup::by(nohup, USUAL).role("serve").start());
     }
 
     #[test]
@@ -277,24 +257,22 @@ mod caller {
             .status()
             .is_ok_and(|status| status.success())
         {
-            return passed_over("unshare that may make a container");
+            return skipped("unshare that may make a container");
         }
         let mut command = unshare();
         command.arg(program());
-        let setup = Setup::by(command, OPTIONS).role("serve");
+        let setup = Setup::by(command, USUAL).role("serve");
         // Each worker leaves orphans behind, some of them dead at once.
-        let line = "for i in 1 2 3; do (true & true &); done; exec \"$0\" \"$@\"";
-        let setup = setup.args(["--", "sh", "-c", line]);
-        let setup = setup.args([std::env::current_exe().unwrap()]);
-        let mut server = setup.args(support::worker::ARGUMENTS).launch();
+        let line = "for i in 1 2 3; do (true & true &); done";
+        let mut server = setup.worker_after(line).launch();
         server.worker(1);
-        server.standing(&[1]);
+        server.up(&[1]);
         assert_eq!(server.scratch.read("pid"), "1\n");
         let first = children(server.pid())[0].0;
         for generation in 2..=3 {
             kernel::kill(first, libc::SIGHUP);
             server.worker(generation);
-            server.standing(&[generation]);
+            server.up(&[generation]);
         }
         server.eventually("one child, that lives", || {
             let children = children(first);
@@ -333,9 +311,7 @@ mod envdir {
         symlink("GOOD", path("LINK")).unwrap();
         kernel::make_fifo(&path("FIFO"));
         let _listener = UnixListener::bind(path("SOCKET")).unwrap();
-        let mut server = setup.start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = setup.up();
         for generation in 2..=3 {
             server.restart(generation);
         }
@@ -368,7 +344,7 @@ mod envdir {
     #[test]
     fn what_may_not_be_read_is_passed_over_in_silence() {
         if !permissions_count() {
-            return passed_over("a user who may not read everything");
+            return skipped("a user who may not read everything");
         }
         let heed = |command: &mut Command| kernel::on_fork(command, kernel::heed_permissions);
         let setup = serve(["--envdir=envdir"]).with(heed);
@@ -387,7 +363,7 @@ mod envdir {
         };
         let [value, inherited] = ["value", "inherited"].map(|value| Some(OsString::from(value)));
         assert_eq!(seen(1), [value.clone(), value.clone()]);
-        server.standing(&[1]);
+        server.up(&[1]);
         allow("envdir/FORBIDDEN", 0);
         server.restart(2);
         assert_eq!(seen(2), [inherited.clone(), value.clone()]);
@@ -443,9 +419,7 @@ mod envdir {
             setup = setup.env(name, "inherited");
             setup = setup.file(&format!("envdir/{name}"), "a".repeat(LONG));
         }
-        let mut server = setup.file("envdir/STAYS", "value").start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = setup.file("envdir/STAYS", "value").up();
         let enough = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| change_all_the_time(&server.scratch, &enough));
@@ -502,7 +476,7 @@ mod envdir {
         for number in 0..10_000 {
             assert!(found.contains(&format!("V{number}={number}")), "{number}");
         }
-        server.standing(&[1]);
+        server.up(&[1]);
         server.restart(2);
         server.stop();
     }
@@ -518,9 +492,7 @@ mod envdir {
 
     #[test]
     fn it_may_become_something_else_and_be_an_envdir_again() {
-        let mut server = serve(["--envdir=envdir"]).file("envdir/A", "a").start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = serve(["--envdir=envdir"]).file("envdir/A", "a").up();
         let path = server.scratch.path("envdir");
         fs::rename(&path, server.scratch.path("moved")).unwrap();
         for (generation, make) in (2..).zip([
@@ -617,9 +589,7 @@ mod killed {
 
     /// Kills start_server when its worker stands, which lives on.
     fn kill(setup: Setup) -> Server {
-        let mut server = setup.role("orphan").start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = setup.role("orphan").up();
         kernel::kill(server.pid(), libc::SIGKILL);
         assert_eq!(server.end().signal(), Some(libc::SIGKILL));
         server
@@ -707,9 +677,7 @@ mod killed {
     fn a_second_start_with_the_port_of_one_that_lives_is_refused_and_changes_nothing() {
         let port = format!("--port=127.0.0.1:{}", free_port());
         let options = [port.as_str(), "--status-file=status", "--path=socket"];
-        let mut server = Setup::new(options).role("serve").start();
-        server.worker(1);
-        server.standing(&[1]);
+        let mut server = Setup::new(options).role("serve").up();
         let before = left(&server);
         let second = Setup::beside(&server.scratch, [port.as_str(), "--", "true"]).finish();
         assert_eq!(second.status.code(), Some(1));

@@ -1,26 +1,11 @@
 //! What a worker receives besides its sockets: environment, arguments, descriptors, folder, signals.
 
-mod support;
-
+use crate::support::fixtures::without_port;
+use crate::support::worker::LIVE;
+use crate::support::{kernel, Report, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use support::{kernel, Report, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    Setup::new(["--interval=0", "--status-file=status"])
-        .args(options)
-        .role("serve")
-}
-
-/// What shell workers end with: they live until TERM, or until the scratch folder of a failed test is gone.
-const LIVE: &str = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
 
 /// Makes an executable file that writes down its arguments into the file `seen`, and its name before them.
 fn executable(setup: &Setup, name: &str, first_line: &str) {
@@ -30,8 +15,7 @@ mv \"$WORKER_DIR\"/seen.new \"$WORKER_DIR\"/seen
 {LIVE}
 "
     );
-    let path = setup.scratch.write(name, text);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    setup.scratch.program(name, text);
 }
 
 /// Waits for the file `seen`, whole, and ends start_server.
@@ -58,7 +42,7 @@ fn a_worker_inherits_every_variable_byte_for_byte() {
         ("LINES", b"one\ntwo\r\n"),
         ("lower.case-1", b"odd name"),
     ];
-    let mut setup = serve([]);
+    let mut setup = without_port([]);
     for (name, value) in table {
         setup = setup.env(name, OsStr::from_bytes(value));
     }
@@ -85,7 +69,7 @@ fn steering_options_are_variables_to_the_worker() {
         "--auto-restart-interval=1000",
     ];
     // The option goes before what was inherited.
-    let setup = serve(options)
+    let setup = without_port(options)
         .env("ENVDIR", "other")
         .env("KILL_OLD_DELAY", "3");
     let report = setup.start().worker(1);
@@ -95,14 +79,14 @@ fn steering_options_are_variables_to_the_worker() {
 
 #[test]
 fn steering_variables_not_given_are_not_made_up() {
-    let report = serve([]).start().worker(1);
+    let report = without_port([]).start().worker(1);
     assert_eq!(variables(&report, STEERING), [const { None }; 4]);
 }
 
 #[test]
 fn inherited_steering_variables_reach_the_worker() {
     let values = ["some/folder", "0", "0", "77"];
-    let mut setup = serve([]);
+    let mut setup = without_port([]);
     for (name, value) in STEERING.into_iter().zip(values) {
         setup = setup.env(name, value);
     }
@@ -113,12 +97,12 @@ fn inherited_steering_variables_reach_the_worker() {
 
 #[test]
 fn generations_count_from_one_whatever_was_inherited() {
-    let setup = serve([])
+    let setup = without_port([])
         .env("SERVER_STARTER_GENERATION", "41")
         .env("SERVER_STARTER_PORT", "80=3");
     let server = setup.start();
     for generation in 1..=3 {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         let report = server.worker(generation);
         let found = variables(
             &report,
@@ -133,14 +117,14 @@ fn generations_count_from_one_whatever_was_inherited() {
 #[test]
 fn envdir_covers_the_environment_and_is_read_for_each_worker() {
     let names = ["KEPT", "CHANGED", "ADDED"];
-    let setup = serve(["--envdir=env"])
+    let setup = without_port(["--envdir=env"])
         .file("env/CHANGED", "one\n")
         .env("KEPT", "inherited")
         .env("CHANGED", "inherited")
         .env("ADDED", "inherited");
     let server = setup.start();
     let expect = |generation, expected: [&str; 3]| {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         let found = variables(&server.worker(generation), names);
         assert_eq!(found, expected.map(|value| Some(value.to_string())));
     };
@@ -170,7 +154,7 @@ fn a_variable_in_envdir_is_the_first_line_of_a_file() {
         ("EMPTY_FILE", b"", None),
         (".HIDDEN", b"value\n", None),
     ];
-    let mut setup = serve(["--envdir=env"]).file("env/FOLDER/file", "value\n");
+    let mut setup = without_port(["--envdir=env"]).file("env/FOLDER/file", "value\n");
     for (name, text, _) in table {
         setup = setup.file(&format!("env/{name}"), text);
     }
@@ -193,12 +177,12 @@ fn strays() -> Vec<i32> {
 fn a_worker_has_standard_descriptors_and_listeners_and_nothing_else() {
     let files = ["--pid-file=pid", "--envdir=env"];
     for log in ["--interval=0", "--log-file=out", "--log-file=| cat > out"] {
-        let server = serve(files)
+        let server = without_port(files)
             .args([log, "--port=127.0.0.1:0", "--port=[::1]:u0", "--path=sock"])
             .file("env/A", "a\n")
             .start();
         for generation in 1..=2 {
-            server.standing(&[generation]);
+            server.up(&[generation]);
             let report = server.worker(generation);
             let mut expected = [&[0, 1, 2], &strays()[..]].concat();
             expected.extend(report.ports().into_iter().map(|(_, fd)| fd));
@@ -220,7 +204,7 @@ fn a_worker_has_standard_descriptors_and_listeners_and_nothing_else() {
 
 #[test]
 fn a_descriptor_that_the_caller_left_open_stays_open() {
-    let report = serve(["--port=127.0.0.1:0"])
+    let report = without_port(["--port=127.0.0.1:0"])
         .with(|command| kernel::on_fork(command, || kernel::duplicate(0, 50)))
         .start()
         .worker(1);
@@ -243,12 +227,12 @@ fn the_log_is_the_workers_output_too() {
 
 #[test]
 fn dir_is_the_workers_folder_and_start_servers_files_are_not_in_it() {
-    let setup = serve(["--dir=sub", "--pid-file=pid", "--path=sock"]).file("sub/file", "");
+    let setup = without_port(["--dir=sub", "--pid-file=pid", "--path=sock"]).file("sub/file", "");
     let server = setup.start();
     let report = server.worker(1);
     let scratch = server.scratch.path("").canonicalize().unwrap();
     assert_eq!(report.one("cwd"), scratch.join("sub").to_str().unwrap());
-    server.standing(&[1]);
+    server.up(&[1]);
     let names = server.scratch.names();
     for name in ["pid", "status", "sock"] {
         assert!(names.contains(&name.to_string()), "{name} in {names:?}");
@@ -257,7 +241,7 @@ fn dir_is_the_workers_folder_and_start_servers_files_are_not_in_it() {
 
 #[test]
 fn without_dir_the_folder_is_start_servers_own() {
-    let server = serve([]).start();
+    let server = without_port([]).start();
     let scratch = server.scratch.path("").canonicalize().unwrap();
     assert_eq!(server.worker(1).one("cwd"), scratch.to_str().unwrap());
 }

@@ -1,50 +1,36 @@
 //! What a long life must not leave: descriptors, memory, errors that valgrind sees.
 
-mod support;
-
+use crate::support::fixtures::{serve, USUAL};
+use crate::support::{kernel, program, Server, Setup};
 use std::process::Command;
-use support::{kernel, program, Server, Setup};
 
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-const OPTIONS: [&str; 8] = [
-    "--port=127.0.0.1:0",
+const OTHERS: [&str; 4] = [
     "--port=127.0.0.1:u0",
     "--path=socket",
-    "--pid-file=pid",
-    "--status-file=status",
     "--envdir=envdir",
     "--log-file=| cat >> log-file",
-    "--interval=0",
 ];
 
 fn restart(server: &Server, generations: std::ops::RangeInclusive<u64>) {
     for generation in generations {
         server.hup();
-        server.standing(&[generation]);
+        server.up(&[generation]);
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn restarts_leak_no_descriptor() {
-    let mut server = Setup::new(OPTIONS)
-        .role("serve")
-        .file("envdir/A", "a")
-        .start();
-    server.standing(&[1]);
+    let mut server = serve(OTHERS).file("envdir/A", "a").up();
     restart(&server, 2..=20);
     server.idle();
-    let before = support::descriptors(&server);
+    let before = crate::support::descriptors(&server);
     restart(&server, 21..=200);
     kernel::kill(server.worker(200).pid, libc::SIGKILL);
-    server.standing(&[201]);
+    server.up(&[201]);
     // The status file is seen before the turn that wrote it is over.
     server.eventually(&format!("{before:#?}"), || {
-        (support::descriptors(&server) == before).then_some(())
+        (crate::support::descriptors(&server) == before).then_some(())
     });
     server.stop();
 }
@@ -56,14 +42,14 @@ fn examine(restarts: u64) -> String {
     valgrind
         .args(["--child-silent-after-fork=yes", "--log-file=valgrind"])
         .arg(program());
-    let mut server = Setup::by(valgrind, OPTIONS)
+    let mut server = Setup::by(valgrind, USUAL)
+        .args(OTHERS)
         .role("serve")
         .file("envdir/A", "a")
-        .start();
-    server.standing(&[1]);
+        .up();
     restart(&server, 2..=restarts + 1);
     kernel::kill(server.worker(restarts + 1).pid, libc::SIGKILL);
-    server.standing(&[restarts + 2]);
+    server.up(&[restarts + 2]);
     server.term();
     let status = server.end();
     let found = server.scratch.read("valgrind");
@@ -74,10 +60,10 @@ fn examine(restarts: u64) -> String {
 #[test]
 fn valgrind_finds_no_error_no_descriptor_and_no_growth() {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        return support::passed_over("valgrind");
+        return crate::support::skipped("valgrind");
     }
-    if support::is_static() {
-        return support::passed_over("a loader, by which valgrind puts itself before malloc");
+    if crate::support::is_static() {
+        return crate::support::skipped("a loader, by which valgrind puts itself before malloc");
     }
     let (short, long) = (examine(1), examine(30));
     // The handler's end of the wake-up pipe is open for as long as a signal may come: for ever.

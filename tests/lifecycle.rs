@@ -1,68 +1,30 @@
 //! The life of a worker, as the log tells it, the status file shows it and the workers note it.
 
-mod support;
-
-use support::{ask, kernel, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-fn with_role<const N: usize>(role: &str, options: [&str; N]) -> Setup {
-    let usual = ["--port=127.0.0.1:0", "--status-file=status"];
-    Setup::new(usual).args(options).role(role)
-}
-
-fn serve<const N: usize>(options: [&str; N]) -> Setup {
-    with_role("serve", options)
-}
-
-/// The signals that a generation has noted.
-fn signals(server: &Server, generation: u64) -> Vec<String> {
-    let prefix = format!("signal {generation} ");
-    let notes = server.scratch.read("notes");
-    let signals = notes.lines().filter_map(|line| line.strip_prefix(&prefix));
-    signals.map(str::to_string).collect()
-}
+use crate::support::fixtures::{serve, with_role, without_port, RESTART_STORY};
+use crate::support::{ask, kernel};
 
 #[test]
 fn a_restart_and_an_end_are_told_line_by_line() {
-    let mut server = serve([]).start();
-    server.standing(&[1]);
-    server.hup();
+    let mut server = serve([]).up();
+    server.restart(2);
     server.says("old worker ");
-    server.standing(&[2]);
     server.stop();
-    let expected = "\
-start_server (pid:PID) starting now...
-starting new worker A
-received HUP, spawning a new worker
-starting new worker B
-new worker is now running, sending TERM to old workers:A
-killing old workers
-old worker A died, status:0
-received TERM, sending TERM to all workers:B
-worker B died, status:0
-exiting
-";
-    assert_eq!(server.story(), expected);
+    assert_eq!(server.story(), RESTART_STORY);
 }
 
 #[test]
 fn a_new_worker_that_fails_leaves_the_old_one_serving_and_is_tried_again() {
-    let mut server = with_role("picky", []).start();
-    server.standing(&[1]);
+    let mut server = with_role("picky", ["--interval=1"]).up();
     let port = server.worker(1).port();
     server.scratch.write("bad", "");
     server.hup();
     server.says_times("seems to have failed to start, exit status:768", 2);
     assert_eq!(ask(port).unwrap().0, 1);
-    assert_eq!(signals(&server, 1), [""; 0]);
+    assert_eq!(server.signals(1), [""; 0]);
     std::fs::remove_file(server.scratch.path("bad")).unwrap();
     server.says("killing old workers");
     let attempts = server.log().matches("starting new worker").count() as u64;
-    server.standing(&[attempts]);
+    server.up(&[attempts]);
     assert!(attempts >= 4, "every attempt is a generation");
     assert_eq!(ask(port).unwrap().0, attempts);
     server.stop();
@@ -70,10 +32,10 @@ fn a_new_worker_that_fails_leaves_the_old_one_serving_and_is_tried_again() {
 
 #[test]
 fn a_worker_that_dies_is_replaced() {
-    let mut server = serve([]).start();
-    server.standing(&[1]);
+    let mut server = serve([]).up();
     kernel::kill(server.worker(1).pid, libc::SIGKILL);
-    server.standing(&[2]);
+    server.worker(2);
+    server.up(&[2]);
     server.stop();
     let story = server.story();
     assert!(
@@ -87,16 +49,16 @@ fn a_worker_that_dies_is_replaced() {
 
 #[test]
 fn an_old_worker_may_take_its_time_while_the_next_restarts_happen() {
-    let mut server = with_role("linger", []).start();
-    server.standing(&[1]);
+    let mut server = with_role("linger", []).up();
     server.hup();
-    server.standing(&[1, 2]);
+    server.worker(2);
+    server.up(&[1, 2]);
     server.notes("signal 1 15");
     server.hup();
-    server.standing(&[1, 2, 3]);
+    server.up(&[1, 2, 3]);
     server.notes("signal 2 15");
     server.scratch.write("leave", "");
-    server.standing(&[3]);
+    server.up(&[3]);
     server.stop();
     let story = server.story();
     assert!(
@@ -107,10 +69,10 @@ fn an_old_worker_may_take_its_time_while_the_next_restarts_happen() {
 
 #[test]
 fn term_waits_for_every_worker() {
-    let mut server = with_role("linger", []).start();
-    server.standing(&[1]);
+    let mut server = with_role("linger", []).up();
     server.hup();
-    server.standing(&[1, 2]);
+    server.worker(2);
+    server.up(&[1, 2]);
     server.notes("signal 1 15");
     server.term();
     server.notes("signal 2 15");
@@ -139,7 +101,7 @@ fn term_is_obeyed_during_the_interval() {
 
 #[test]
 fn term_is_obeyed_while_starts_keep_failing() {
-    let mut server = with_role("exit:1", []).start();
+    let mut server = with_role("exit:1", ["--interval=1"]).start();
     server.says_times("seems to have failed", 2);
     server.stop();
     assert!(server.story().ends_with("exiting\n"));
@@ -147,14 +109,13 @@ fn term_is_obeyed_while_starts_keep_failing() {
 
 #[test]
 fn int_ends_it_too_but_always_by_term() {
-    let mut server = serve(["--signal-on-term=USR1"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--signal-on-term=USR1"]).up();
     server.signal(libc::SIGINT);
     assert!(server.end().success());
     assert!(server
         .story()
         .contains("received INT, sending TERM to all workers:A\n"));
-    assert_eq!(signals(&server, 1), ["15"]);
+    assert_eq!(server.signals(1), ["15"]);
 }
 
 #[test]
@@ -162,10 +123,8 @@ fn signals_to_workers_can_be_chosen_by_any_name() {
     for name in ["USR1", "usr1", "SIGUSR1", "sigusr1"] {
         let hup = format!("--signal-on-hup={name}");
         let term = format!("--signal-on-term={name}");
-        let mut server = serve([&hup, &term]).start();
-        server.standing(&[1]);
-        server.hup();
-        server.standing(&[2]);
+        let mut server = serve([&hup, &term]).up();
+        server.restart(2);
         server.stop();
         let story = server.story();
         assert!(story.contains("sending USR1 to old workers:A\n"), "{story}");
@@ -175,7 +134,7 @@ fn signals_to_workers_can_be_chosen_by_any_name() {
         );
         let usr1 = libc::SIGUSR1.to_string();
         assert_eq!(
-            (signals(&server, 1), signals(&server, 2)),
+            (server.signals(1), server.signals(2)),
             (vec![usr1.clone()], vec![usr1])
         );
     }
@@ -183,9 +142,9 @@ fn signals_to_workers_can_be_chosen_by_any_name() {
 
 #[test]
 fn a_signal_to_workers_can_be_a_number() {
-    let mut server = serve(["--signal-on-hup=12"]).start();
-    server.standing(&[1]);
+    let mut server = serve(["--signal-on-hup=12"]).up();
     server.hup();
+    server.worker(2);
     server.says("killing old workers");
     // 12 is no signal that this worker catches.
     server.says("old worker ");
@@ -199,11 +158,9 @@ fn a_signal_to_workers_can_be_a_number() {
 
 #[test]
 fn new_and_old_serve_side_by_side_for_the_kill_old_delay() {
-    let mut server = serve(["--kill-old-delay=1"]).start();
-    server.standing(&[1]);
-    server.hup();
+    let mut server = serve(["--kill-old-delay=1"]).up();
+    server.restart(2);
     server.says("old worker ");
-    server.standing(&[2]);
     server.stop();
     let expected = "\
 new worker is now running, sending TERM to old workers:A
@@ -223,6 +180,7 @@ fn auto_restart_replaces_a_worker_by_time() {
     ])
     .start();
     server.says_times("autorestart triggered (interval=1)", 2);
+    server.worker(3);
     server.says("killing old workers");
     server.notes("signal 1 15");
     server.stop();
@@ -237,26 +195,25 @@ fn auto_restart_waits_twice_as_long_for_an_old_worker() {
     ];
     let mut server = with_role("linger", options).start();
     server.says("autorestart triggered (forced, interval=1)");
+    server.worker(3);
     server.scratch.write("leave", "");
     server.stop();
 }
 
 #[test]
 fn alrm_means_nothing() {
-    let mut server = serve([]).start();
-    server.standing(&[1]);
+    let mut server = serve([]).up();
     server.signal(libc::SIGALRM);
-    server.hup();
+    server.restart(2);
     server.says("old worker ");
     server.stop();
     assert!(!server.log().contains("ALRM"));
-    assert_eq!(signals(&server, 1), ["15"]);
+    assert_eq!(server.signals(1), ["15"]);
 }
 
 #[test]
 fn no_listeners_are_fine() {
-    let mut server = Setup::new(["--status-file=status"]).role("serve").start();
-    server.standing(&[1]);
+    let mut server = without_port([]).up();
     assert_eq!(
         server.worker(1).variable("SERVER_STARTER_PORT"),
         Some("".into())

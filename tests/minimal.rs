@@ -3,23 +3,15 @@
 //!
 //! Both must be static: `START_SERVER` names the one, `HELLO` the other, the example `hello`. `.ci/targets` builds
 //! them and runs this.
-#![cfg(target_os = "linux")]
 
-mod support;
-
+use crate::support::{
+    free_port, is_static, kernel, program, skipped, Finished, Scratch, Server, Setup,
+};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use support::{
-    free_port, is_static, kernel, passed_over, program, Finished, Scratch, Server, Setup,
-};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// The root folder.
 struct Root {
@@ -34,23 +26,23 @@ impl Root {
     /// `None` where there can be none, which is said.
     fn make() -> Option<Root> {
         if !is_static() {
-            passed_over("a static start_server");
+            skipped("a static start_server");
             return None;
         }
         let Some(hello) = std::env::var_os("HELLO") else {
-            passed_over("a static worker");
+            skipped("a static worker");
             return None;
         };
         let folder = Scratch::new();
-        fs::copy(program(), folder.path("start_server")).unwrap();
-        fs::copy(hello, folder.path("hello")).unwrap();
+        folder.program("start_server", fs::read(program()).unwrap());
+        folder.program("hello", fs::read(hello).unwrap());
         folder.write("envdir/COLOUR", "blue\n");
         let root = Root {
             folder,
             port: free_port(),
         };
         if !root.run(&["--version"]).status.success() {
-            passed_over("the right to change the root folder");
+            skipped("the right to change the root folder");
             return None;
         }
         Some(root)
@@ -66,7 +58,10 @@ impl Root {
             command.args(["--map-root-user", "chroot"]);
         }
         command.arg(self.folder.path("")).arg("/start_server");
-        Setup::by(command, options)
+        // No folder of the test's is in it.
+        Setup::by(command, options).with(|command| {
+            command.env_remove("TMPDIR");
+        })
     }
 
     fn run(&self, options: &[&str]) -> Finished {
@@ -88,7 +83,7 @@ impl Root {
     }
 
     /// Waits until the worker of this generation serves alone, and gives its process.
-    fn standing(&self, server: &Server, generation: u64) -> i32 {
+    fn serves(&self, server: &Server, generation: u64) -> i32 {
         let status = || self.folder.read("status");
         let pid = server.eventually(&format!("generation {generation}"), || {
             let pid = status()
@@ -150,23 +145,23 @@ fn variable_of(pid: i32, variable: &str) -> bool {
 fn a_life_from_the_start_to_the_stop() {
     let Some(root) = Root::make() else { return };
     let mut server = root.service(&["--log-file=/log"]).launch();
-    let first = root.standing(&server, 1);
+    let first = root.serves(&server, 1);
     assert!(variable_of(first, "COLOUR=blue"));
     assert!(Path::new(&root.folder.path("socket")).exists());
     assert_eq!(root.folder.read("pid"), format!("{}\n", server.pid()));
 
     root.folder.write("envdir/COLOUR", "red\n");
     server.hup();
-    let second = root.standing(&server, 2);
+    let second = root.serves(&server, 2);
     assert!(variable_of(second, "COLOUR=red"));
 
     kernel::kill(second, libc::SIGKILL);
-    root.standing(&server, 3);
+    root.serves(&server, 3);
 
     let control = ["--pid-file=/pid", "--status-file=/status"];
     let restarted = root.run(&[&["--restart"], &control[..]].concat());
     assert!(restarted.status.success(), "{}", restarted.said);
-    let last = root.standing(&server, 4);
+    let last = root.serves(&server, 4);
 
     let told = root.run(&[&["--status"], &control[..]].concat());
     assert!(told.status.success(), "{}", told.said);
@@ -191,7 +186,7 @@ fn a_life_in_the_background() {
     let Some(root) = Root::make() else { return };
     let began = root.service(&["--daemonize", "--log-file=/log"]).finish();
     assert!(began.status.success(), "{}", began.said);
-    root.standing(&began.server, 1);
+    root.serves(&began.server, 1);
     let stopped = root.run(&["--stop", "--pid-file=/pid"]);
     assert!(stopped.status.success(), "{}", stopped.said);
     root.is_clean();
@@ -204,7 +199,7 @@ fn a_life_without_standard_descriptors() {
         kernel::on_fork(command, || (0..3).for_each(kernel::close));
     };
     let mut server = root.service(&["--log-file=/log"]).with(close).launch();
-    let worker = root.standing(&server, 1);
+    let worker = root.serves(&server, 1);
     // Neither is a socket of ours: it ends for who reads it, and it takes nothing.
     let input = fs::read_link(format!("/proc/{worker}/fd/0")).unwrap();
     assert!(input.to_str().unwrap().starts_with("pipe:"), "{input:?}");
@@ -228,9 +223,9 @@ fn readiness_by_datagram_needs_a_folder_for_its_socket() {
     let words: [(&[&str], &str); 2] = [(&["--ready=notify"], "/"), (&["--ready=fd=9"], "/tmp")];
     for (options, folder) in words {
         let mut server = root.service(options).env("TMPDIR", folder).launch();
-        root.standing(&server, 1);
+        root.serves(&server, 1);
         server.hup();
-        root.standing(&server, 2);
+        root.serves(&server, 2);
         server.stop();
         root.is_clean();
     }

@@ -2,16 +2,10 @@
 //!
 //! `MONKEY` in the environment is the number of its doings, `SEED` where it begins.
 
-mod support;
-
+use crate::support::clients::Clients;
+use crate::support::fixtures::by_envdir;
+use crate::support::{kernel, Server};
 use std::sync::atomic::Ordering::SeqCst;
-use support::clients::Clients;
-use support::{is_worker, kernel, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 const DOINGS: u64 = 300;
 
@@ -19,11 +13,7 @@ const DOINGS: u64 = 300;
 fn no_connection_is_refused_whatever_the_monkey_does() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let seed = number("SEED", 1);
-    let mut server = Setup::new(["--port=127.0.0.1:0", "--interval=0", "--envdir=envdir"])
-        .args(["--pid-file=pid", "--status-file=status"])
-        .file("envdir/WORKER_ROLE", "serve")
-        .start();
-    server.standing(&[1]);
+    let mut server = by_envdir("serve", []).up();
     let clients = Clients::of(server.worker(1).port());
     let mut monkey = Monkey {
         random: seed | 1,
@@ -41,24 +31,13 @@ fn no_connection_is_refused_whatever_the_monkey_does() {
         server.log()
     );
 
-    server.scratch.write("envdir/WORKER_ROLE", "serve");
+    server.next_role("serve");
     let newest = server.started().last().unwrap().0;
     server.hup();
-    server.eventually("one worker, of a new generation", || {
-        let standing = server.status();
-        (standing.len() == 1 && standing[0].0 > newest).then_some(())
-    });
+    server.succeeded(newest);
     server.stop();
-    let left = server
-        .started()
-        .into_iter()
-        .filter(|&(_, pid)| is_worker(pid));
-    assert_eq!(
-        left.count(),
-        0,
-        "seed {seed}: nobody is left\n{}",
-        server.log()
-    );
+    let (left, log) = (server.living(), server.log());
+    assert_eq!(left, [], "seed {seed}: nobody is left\n{log}");
 }
 
 struct Monkey {
@@ -86,11 +65,11 @@ impl Monkey {
     }
 
     fn do_something(&mut self, server: &Server) {
-        let standing = server.status();
-        let victim = standing
+        let up = server.status();
+        let victim = up
             .get(self.below(4))
             .map(|(_, pid)| *pid)
-            .filter(|&pid| is_worker(pid));
+            .filter(|&pid| server.is_worker(pid));
         match (self.below(10), victim) {
             (0..=2, _) => server.hup(),
             // It upgrades itself.
@@ -102,7 +81,7 @@ impl Monkey {
             }
             (5 | 6, _) => {
                 let role = ["serve", "serve", "exit:1"][self.below(3)];
-                server.scratch.write("envdir/WORKER_ROLE", role);
+                server.next_role(role);
             }
             (_, _) => server.signal([libc::SIGALRM, libc::SIGUSR1][self.below(2)]),
         }

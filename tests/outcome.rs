@@ -1,57 +1,20 @@
 //! How it ended: restarts that are given up, what `--restart`, `--status` and `--daemonize` tell, workers that
 //! are killed in the end, logs that are opened again.
 
-mod support;
-
+use crate::support::fixtures::{by_envdir, RESTART, RESTART_STORY};
+use crate::support::{ask, kernel, run_beside, Finished, Server, Setup};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use support::{ask, kernel, run_beside, Finished, Server, Setup};
 
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-/// `role` is for the first worker. Another may follow it: see [`next_is`]. Workers say that they are ready, so
-/// that nobody waits for an interval.
-fn role<const N: usize>(role: &str, options: [&str; N]) -> Setup {
-    let usual = ["--pid-file=pid", "--status-file=status", "--envdir=envdir"];
-    Setup::new(usual)
-        .args(["--ready=notify", "--interval=0"])
-        .args(options)
-        .file("envdir/WORKER_ROLE", role)
-}
-
-/// A server whose first worker has begun and stands.
-fn start(setup: Setup) -> Server {
-    let server = setup.start();
-    server.worker(1);
-    server.standing(&[1]);
-    server
-}
-
-/// From now on workers have this role.
-fn next_is(server: &Server, role: &str) {
-    change(server, "WORKER_ROLE", role);
-}
-
-/// Changes a variable of envdir. It is whole at any time, since it is read before every attempt.
-fn change(server: &Server, name: &str, value: &str) {
-    let new = server.scratch.write("value", value);
-    fs::rename(new, server.scratch.path("envdir").join(name)).unwrap();
-}
-
-fn is_told(server: &Server, generation: u64) -> bool {
-    let told = format!("signal {generation} ");
-    let notes = server.scratch.read("notes");
-    notes.lines().any(|line| line.starts_with(&told))
+/// With workers that say when they are ready, so that nobody waits for an interval.
+fn notifying<const N: usize>(role: &str, options: [&str; N]) -> Setup {
+    by_envdir(role, ["--ready=notify"]).args(options)
 }
 
 fn restart<const N: usize>(server: &Server, options: [&str; N]) -> Setup {
-    let usual = ["--restart", "--pid-file=pid", "--status-file=status"];
-    Setup::beside(&server.scratch, usual).args(options)
+    Setup::beside(&server.scratch, RESTART).args(options)
 }
 
 /// Every attempt fails.
@@ -64,8 +27,8 @@ mod giving_up {
     fn after_so_many_failures_the_old_generation_is_current_again() {
         for failures in [1, 3] {
             let option = format!("--max-start-failures={failures}");
-            let mut server = start(role("ready:serve", [&option, "--port=127.0.0.1:0"]));
-            next_is(&server, FAIL);
+            let mut server = notifying("ready:serve", [&option]).up();
+            server.next_role(FAIL);
             server.hup();
             let last = failures + 1;
             server.shows(&format!("1 failed:{last} given-up:{last}"));
@@ -76,9 +39,9 @@ mod giving_up {
             assert_eq!(server.started().len() as u64, last);
             let first = server.worker(1);
             assert_eq!(ask(first.port()).unwrap(), (1, first.pid));
-            assert!(!is_told(&server, 1));
+            assert!(!server.is_told(1));
             // It is current, so it is replaced when it dies.
-            next_is(&server, "ready:serve");
+            server.next_role("ready:serve");
             kernel::kill(first.pid, libc::SIGKILL);
             server.shows(&(last + 1).to_string());
             let died = "worker A died unexpectedly with status:9, restarting\n";
@@ -89,8 +52,8 @@ mod giving_up {
 
     #[test]
     fn the_next_hup_tries_anew() {
-        let mut server = start(role("ready:serve", ["--max-start-failures=2"]));
-        next_is(&server, FAIL);
+        let mut server = notifying("ready:serve", ["--max-start-failures=2"]).up();
+        server.next_role(FAIL);
         for last in [3, 5, 7] {
             server.hup();
             server.shows(&format!("1 failed:{last} given-up:{last}"));
@@ -98,25 +61,25 @@ mod giving_up {
             server.idle();
         }
         // While it tries it has not given up.
-        next_is(&server, "fail");
+        server.next_role("fail");
         server.hup();
         server.worker(8);
         server.shows("1 failed:7");
-        next_is(&server, "ready:serve");
+        server.next_role("ready:serve");
         server.scratch.write("fail", "");
         server.shows("9");
-        assert!(is_told(&server, 1));
+        assert!(server.is_told(1));
         server.stop();
     }
 
     #[test]
     fn the_failures_of_one_restart_are_not_those_of_the_next() {
-        let mut server = start(role("ready:serve", ["--max-start-failures=2"]));
+        let mut server = notifying("ready:serve", ["--max-start-failures=2"]).up();
         for generation in [1, 3, 5] {
-            next_is(&server, "fail");
+            server.next_role("fail");
             server.hup();
             server.worker(generation + 1);
-            next_is(&server, "ready:serve");
+            server.next_role("ready:serve");
             server.scratch.write("fail", "");
             server.shows(&(generation + 2).to_string());
             fs::remove_file(server.scratch.path("fail")).unwrap();
@@ -140,12 +103,12 @@ mod giving_up {
                 "ready:serve",
             ),
         ] {
-            let mut server = start(role(first, options).args(["--interval=1"]));
-            next_is(&server, "fail");
+            let mut server = notifying(first, options).args(["--interval=1"]).up();
+            server.next_role("fail");
             server.hup();
             server.worker(2);
             // The attempt after this one cannot but succeed.
-            next_is(&server, next);
+            server.next_role(next);
             server.scratch.write("fail", "");
             server.shows("1 failed:2");
             server.shows("3");
@@ -156,9 +119,9 @@ mod giving_up {
     #[test]
     fn without_these_options_the_status_file_never_tells_of_failures() {
         let options = ["--ready=interval", "--interval=1"];
-        let mut server = start(role("serve", options));
+        let mut server = notifying("serve", options).up();
         let before = server.scratch.read("status");
-        next_is(&server, FAIL);
+        server.next_role(FAIL);
         server.hup();
         for failures in 1..=2 {
             server.says_times("seems to have failed to start", failures);
@@ -194,14 +157,14 @@ mod giving_up {
             ["--max-start-failures=3", "--interval=0", "--ready=notify"],
             ["--max-start-failures=3", "--interval=0", "--ready=fd=9"],
         ] {
-            let server = role(FAIL, options).args(["--path=socket"]).start();
+            let server = notifying(FAIL, options).args(["--path=socket"]).start();
             assert_over(server, if options[0].ends_with('1') { 1 } else { 3 });
         }
     }
 
     #[test]
     fn a_program_that_is_not_there_ends_it_too() {
-        let setup = role("", ["--max-start-failures=2", "--path=socket"]);
+        let setup = notifying("", ["--max-start-failures=2", "--path=socket"]);
         let server = setup.args(["--", "/nowhere/at/all"]).launch();
         server.says_times("cannot execute /nowhere/at/all: No such file", 2);
         assert_over(server, 2);
@@ -209,25 +172,19 @@ mod giving_up {
 
     #[test]
     fn when_nobody_replaces_the_only_worker_it_is_all_over() {
-        let server = start(role(
-            "ready:serve",
-            ["--max-start-failures=2", "--path=socket"],
-        ));
-        next_is(&server, FAIL);
+        let server = notifying("ready:serve", ["--max-start-failures=2", "--path=socket"]).up();
+        server.next_role(FAIL);
         kernel::kill(server.worker(1).pid, libc::SIGKILL);
         assert_over(server, 2);
     }
 
     #[test]
     fn one_that_was_told_to_finish_is_no_heir_but_may_finish() {
-        let server = start(role(
-            "ready:linger",
-            ["--max-start-failures=2", "--path=socket"],
-        ));
+        let server = notifying("ready:linger", ["--max-start-failures=2", "--path=socket"]).up();
         server.hup();
         server.notes("signal 1 15");
-        server.standing(&[1, 2]);
-        next_is(&server, FAIL);
+        server.up(&[1, 2]);
+        server.next_role(FAIL);
         kernel::kill(server.worker(2).pid, libc::SIGKILL);
         server.says("no worker is left to serve");
         // The socket is still his.
@@ -257,11 +214,11 @@ mod restarts {
 
     #[test]
     fn it_tells_how_it_goes() {
-        let mut server = start(role("ready:linger", ["--ready=notify"]));
-        next_is(&server, "fail");
+        let mut server = notifying("ready:linger", ["--ready=notify"]).up();
+        server.next_role("fail");
         let command = restart(&server, []).launch();
         server.worker(2);
-        next_is(&server, "talk:linger");
+        server.next_role("talk:linger");
         server.scratch.write("fail", "");
         command.says("generation 2 failed to start, trying again\n");
         let pid = server.worker(3).pid;
@@ -283,9 +240,9 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn it_counts_the_old_workers() {
-        let mut server = start(role("ready:linger", []));
+        let mut server = notifying("ready:linger", []).up();
         server.hup();
-        server.standing(&[1, 2]);
+        server.up(&[1, 2]);
         server.notes("signal 1 15");
         server.worker(2);
         let command = restart(&server, []).launch();
@@ -323,7 +280,7 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn on_a_terminal_it_is_one_line_that_is_redrawn() {
-        let server = start(role("ready:linger", []));
+        let server = notifying("ready:linger", []).up();
         let (user, program) = kernel::terminal();
         let number = program.as_raw_fd();
         let on_terminal =
@@ -341,10 +298,10 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn a_restart_that_is_given_up_is_status_3() {
-        let mut server = start(role("ready:serve", ["--max-start-failures=1"]));
+        let mut server = notifying("ready:serve", ["--max-start-failures=1"]).up();
         for failed in 2..=4 {
             // What failed before is not news.
-            next_is(&server, FAIL);
+            server.next_role(FAIL);
             let ended = restart(&server, []).finish();
             assert_eq!(ended.status.code(), Some(3), "{}", ended.said);
             let expected = format!(
@@ -356,7 +313,7 @@ generation 3 (pid {pid}) is up
                 format!("1 failed:{failed} given-up:{failed}")
             );
         }
-        next_is(&server, "ready:serve");
+        server.next_role("ready:serve");
         let ended = restart(&server, []).finish();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
         server.shows("5");
@@ -366,8 +323,8 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn a_restart_that_takes_too_long_is_status_2_and_goes_on() {
-        let mut server = start(role("ready:serve", ["--ready=notify"]));
-        next_is(&server, "talk:serve");
+        let mut server = notifying("ready:serve", ["--ready=notify"]).up();
+        server.next_role("talk:serve");
         let ended = restart(&server, ["--timeout=1"]).finish();
         assert_eq!(ended.status.code(), Some(2), "{}", ended.said);
         assert_eq!(
@@ -381,7 +338,7 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn a_stop_that_takes_too_long_is_status_2_and_goes_on() {
-        let mut server = start(role("ready:linger", []));
+        let mut server = notifying("ready:linger", []).up();
         let options = ["--stop", "--pid-file=pid", "--timeout=1"];
         let ended = Setup::beside(&server.scratch, options).finish();
         assert_eq!(ended.status.code(), Some(2), "{}", ended.said);
@@ -393,7 +350,7 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn a_timeout_of_0_is_none() {
-        let server = start(role("ready:linger", []));
+        let server = notifying("ready:linger", []).up();
         let options = ["--stop", "--pid-file=pid", "--timeout=0"];
         let mut command = Setup::beside(&server.scratch, options).launch();
         server.notes("signal 1 15");
@@ -405,8 +362,8 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn a_start_server_that_ends_meanwhile_or_does_not_run_is_status_1() {
-        let mut server = start(role("ready:serve", ["--ready=notify"]));
-        next_is(&server, "talk:serve");
+        let mut server = notifying("ready:serve", ["--ready=notify"]).up();
+        server.next_role("talk:serve");
         let command = restart(&server, []).launch();
         server.worker(2);
         server.stop();
@@ -428,9 +385,9 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn two_at_once_both_succeed() {
-        let setup = role("ready:serve", ["--ready=notify", "--log-file=out"]);
-        let mut server = start(setup);
-        next_is(&server, "talk:serve");
+        let setup = notifying("ready:serve", ["--ready=notify", "--log-file=out"]);
+        let mut server = setup.up();
+        server.next_role("talk:serve");
         let mut commands = [launch(&server), launch(&server)];
         server.has_said(2, "READY=1");
         server.worker(3);
@@ -444,12 +401,12 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn two_at_once_of_which_one_fails_both_succeed() {
-        let setup = role("ready:serve", ["--max-start-failures=1", "--log-file=out"]);
-        let mut server = start(setup);
-        next_is(&server, "fail");
+        let setup = notifying("ready:serve", ["--max-start-failures=1", "--log-file=out"]);
+        let mut server = setup.up();
+        server.next_role("fail");
         let mut commands = [launch(&server), launch(&server)];
         server.worker(2);
-        next_is(&server, "ready:serve");
+        server.next_role("ready:serve");
         server.scratch.write("fail", "");
         for command in &mut commands {
             assert_eq!(command.end().code(), Some(0), "{}", command.log());
@@ -461,9 +418,9 @@ generation 3 (pid {pid}) is up
 
     #[test]
     fn two_at_once_are_both_given_up() {
-        let setup = role("ready:serve", ["--max-start-failures=1", "--log-file=out"]);
-        let mut server = start(setup);
-        next_is(&server, "fail");
+        let setup = notifying("ready:serve", ["--max-start-failures=1", "--log-file=out"]);
+        let mut server = setup.up();
+        server.next_role("fail");
         let mut commands = [launch(&server), launch(&server)];
         server.scratch.write("fail", "");
         for command in &mut commands {
@@ -502,14 +459,14 @@ mod status {
 
     #[test]
     fn it_tells_of_the_start_server_and_each_worker() {
-        let mut server = start(role("ready:linger", ["--max-start-failures=2"]));
+        let mut server = notifying("ready:linger", ["--max-start-failures=2"]).up();
         let first = server.worker(1).pid;
         let head = format!("start_server (pid {}) is running\n", server.pid());
         let expected =
             format!("{head}generation 1 serves\nworker {first}: generation 1, current, up\n");
         assert_eq!(told(&server), expected);
         server.hup();
-        server.standing(&[1, 2]);
+        server.up(&[1, 2]);
         server.notes("signal 1 15");
         let second = server.worker(2).pid;
         let both = format!(
@@ -519,13 +476,13 @@ worker {second}: generation 2, current, up
 "
         );
         assert_eq!(told(&server), format!("{head}generation 2 serves\n{both}"));
-        next_is(&server, FAIL);
+        server.next_role(FAIL);
         server.hup();
         server.shows("1 2 failed:4 given-up:4");
         let expected =
             format!("{head}generation 2 serves\ngeneration 4 failed to start, given up\n{both}");
         assert_eq!(told(&server), expected);
-        next_is(&server, "fail");
+        server.next_role("fail");
         server.hup();
         server.shows("1 2 failed:4");
         let expected = format!(
@@ -539,7 +496,7 @@ worker {second}: generation 2, current, up
 
     #[test]
     fn without_a_status_file_it_tells_of_the_start_server() {
-        let mut server = start(role("ready:serve", []));
+        let mut server = notifying("ready:serve", []).up();
         let ended = ask_for_status(&server, ["--pid-file=pid"]);
         assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
         let expected = format!("start_server (pid {}) is running since ", server.pid());
@@ -550,7 +507,7 @@ worker {second}: generation 2, current, up
 
     #[test]
     fn one_without_a_worker_runs_all_the_same() {
-        let setup = role("talk:serve", ["--ready=notify"]);
+        let setup = notifying("talk:serve", ["--ready=notify"]);
         let mut server = setup.start();
         server.worker(1);
         let ended = ask_for_status(&server, ["--pid-file=pid", "--status-file=status"]);
@@ -563,7 +520,7 @@ worker {second}: generation 2, current, up
 
     #[test]
     fn it_is_3_when_nothing_runs_and_1_when_the_files_do_not_tell() {
-        let server = start(role("ready:serve", []));
+        let server = notifying("ready:serve", []).up();
         fs::create_dir(server.scratch.path("folder")).unwrap();
         server.scratch.write("stale", "1\n");
         server.scratch.write("odd", "one\n");
@@ -587,7 +544,7 @@ worker {second}: generation 2, current, up
 
     #[test]
     fn a_killed_one_does_not_run() {
-        let mut server = start(role("ready:serve", []));
+        let mut server = notifying("ready:serve", []).up();
         server.signal(libc::SIGKILL);
         server.end();
         let ended = ask_for_status(&server, ["--pid-file=pid", "--status-file=status"]);
@@ -637,13 +594,13 @@ mod daemonize {
 
     #[test]
     fn it_returns_when_the_pid_file_is_written_and_the_sockets_are_bound() {
-        let port = support::free_port();
+        let port = crate::support::free_port();
         let options = ["--daemonize", "--log-file=out", "--path=socket"];
         let worker = std::env::current_exe().unwrap();
-        let setup = role("ready:serve", options)
+        let setup = notifying("ready:serve", options)
             .args([format!("--port=127.0.0.1:{port}")])
             .args(["--".as_ref(), worker.as_os_str()])
-            .args(support::worker::ARGUMENTS);
+            .args(crate::support::worker::ARGUMENTS);
         let daemon = Daemon(setup.finish());
         assert_eq!(daemon.0.status.code(), Some(0), "{}", daemon.0.said);
         // Now, and not eventually.
@@ -658,7 +615,7 @@ mod daemonize {
 
     #[test]
     fn a_start_that_fails_is_printed_and_its_status_is_the_callers() {
-        let other = start(role("ready:serve", ["--port=127.0.0.1:0"]));
+        let other = notifying("ready:serve", []).up();
         let port = format!("--port=127.0.0.1:{}", other.worker(1).port());
         let held = format!("--pid-file={}", other.scratch.path("pid").display());
         let table: [(&[&str], &str); 8] = [
@@ -694,7 +651,7 @@ mod deadlines {
 
     #[test]
     fn who_does_not_finish_in_time_is_killed_after_a_restart_and_at_the_end() {
-        let mut server = start(role("ready:stubborn", ["--kill-timeout=1"]));
+        let mut server = notifying("ready:stubborn", ["--kill-timeout=1"]).up();
         server.hup();
         server.worker(2);
         server.shows("2");
@@ -702,30 +659,30 @@ mod deadlines {
         server.term();
         assert!(server.end().success());
         server.notes("signal 2 15");
-        let expected = "\
-start_server (pid:PID) starting now...
-starting new worker A
-received HUP, spawning a new worker
-starting new worker B
-new worker is now running, sending TERM to old workers:A
-killing old workers
-start_server: worker A has not ended within --kill-timeout, killing it
-old worker A died, status:9
-received TERM, sending TERM to all workers:B
-start_server: worker B has not ended within --kill-timeout, killing it
-worker B died, status:9
-exiting
-";
+        let killed = |worker| {
+            format!(
+                "start_server: worker {worker} has not ended within --kill-timeout, killing it\n"
+            )
+        };
+        let expected = RESTART_STORY
+            .replace(
+                "old worker A died, status:0",
+                &(killed('A') + "old worker A died, status:9"),
+            )
+            .replace(
+                "\nworker B died, status:0",
+                &format!("\n{}worker B died, status:9", killed('B')),
+            );
         assert_eq!(server.story(), expected);
     }
 
     #[test]
     fn old_and_new_ones_are_killed_at_the_end() {
-        let mut server = start(role("ready:stubborn", []));
+        let mut server = notifying("ready:stubborn", []).up();
         server.hup();
         server.worker(2);
         server.notes("signal 1 15");
-        change(&server, "KILL_TIMEOUT", "1");
+        server.change("KILL_TIMEOUT", "1");
         server.term();
         assert!(server.end().success());
         for generation in [1, 2] {
@@ -748,14 +705,14 @@ exiting
             ),
         ];
         for (options, variables, envdir) in table {
-            let mut setup = role("ready:stubborn", []).args(options);
+            let mut setup = notifying("ready:stubborn", []).args(options);
             for (name, value) in variables {
                 setup = setup.env(name, value);
             }
             if let Some(value) = envdir {
                 setup = setup.file("envdir/KILL_TIMEOUT", value);
             }
-            let mut server = start(setup);
+            let mut server = setup.up();
             server.term();
             assert!(server.end().success(), "{options:?}");
             assert!(server.log().contains(&killing(&server, 1)), "{options:?}");
@@ -768,15 +725,15 @@ exiting
             ("--kill-timeout=0", None),
             ("--kill-timeout=1", Some("10000")),
         ] {
-            let mut setup = role("ready:stubborn", [option]);
+            let mut setup = notifying("ready:stubborn", [option]);
             if let Some(value) = before {
                 setup = setup.file("envdir/KILL_TIMEOUT", value);
             }
-            let server = start(setup);
+            let server = setup.up();
             server.hup();
             server.notes("signal 1 15");
-            server.standing(&[1, 2]);
-            change(&server, "KILL_TIMEOUT", "1");
+            server.up(&[1, 2]);
+            server.change("KILL_TIMEOUT", "1");
             // Any news has it looked at.
             server.signal(libc::SIGALRM);
             server.says(&killing(&server, 1));
@@ -786,12 +743,14 @@ exiting
 
     #[test]
     fn with_0_nobody_is_killed() {
-        let server = start(role("ready:stubborn", ["--kill-timeout=0"]).env("KILL_TIMEOUT", "1"));
+        let server = notifying("ready:stubborn", ["--kill-timeout=0"])
+            .env("KILL_TIMEOUT", "1")
+            .up();
         server.hup();
         server.notes("signal 1 15");
-        server.standing(&[1, 2]);
+        server.up(&[1, 2]);
         // Its first worker is told later than that, and killed.
-        let other = start(role("ready:stubborn", ["--kill-timeout=1"]));
+        let other = notifying("ready:stubborn", ["--kill-timeout=1"]).up();
         other.hup();
         other.says(&killing(&other, 1));
         other.shows("2");
@@ -802,7 +761,7 @@ exiting
 
     #[test]
     fn who_finishes_in_time_is_not_killed() {
-        let mut server = start(role("ready:linger", ["--kill-timeout=10000"]));
+        let mut server = notifying("ready:linger", ["--kill-timeout=10000"]).up();
         server.hup();
         server.notes("signal 1 15");
         server.worker(2);
@@ -831,9 +790,16 @@ while test -f notes; do
 done";
 
     fn speakers(log_file: &str) -> Server {
-        let setup = role("", ["--ready=interval", log_file]).args(["--", "sh", "-c", SPEAKER]);
+        let setup = notifying("", ["--ready=interval", log_file]).args(["--", "sh", "-c", SPEAKER]);
         let server = setup.file("notes", "").launch();
         begun(&server, 1);
+        server
+    }
+
+    /// With the file `out` as log, which has the first lines.
+    fn speakers_into_file() -> Server {
+        let server = speakers("--log-file=out");
+        server.file_has("out", "starting new worker");
         server
     }
 
@@ -860,15 +826,9 @@ done";
         fs::rename(server.scratch.path(from), server.scratch.path(to)).unwrap();
     }
 
-    fn is_there(server: &Server, file: &str, text: &str) {
-        server.eventually(&format!("{text:?} in {file}"), || {
-            server.scratch.read(file).contains(text).then_some(())
-        });
-    }
-
     #[test]
     fn after_a_rename_usr1_opens_it_anew_and_running_workers_keep_theirs() {
-        let mut server = speakers("--log-file=out");
+        let mut server = speakers_into_file();
         assert!(speaks_into(&server, 1, "out"));
         rename(&server, "out", "out.1");
         // Until then it is the renamed one.
@@ -881,8 +841,8 @@ done";
         let old = server.scratch.read("out.1");
         kernel::kill(server.started()[0].1, libc::SIGKILL);
         begun(&server, 2);
-        is_there(&server, "out", "died unexpectedly with status:9");
-        is_there(&server, "out", "starting new worker");
+        server.file_has("out", "died unexpectedly with status:9");
+        server.file_has("out", "starting new worker");
         assert!(speaks_into(&server, 2, "out"));
         assert_eq!(server.scratch.read("out.1"), old);
         server.stop();
@@ -891,7 +851,7 @@ done";
 
     #[test]
     fn a_running_worker_keeps_the_old_file_after_usr1() {
-        let server = speakers("--log-file=out");
+        let server = speakers_into_file();
         rename(&server, "out", "out.1");
         server.signal(libc::SIGUSR1);
         server.eventually("the new file", || {
@@ -903,12 +863,12 @@ done";
 
     #[test]
     fn hup_opens_it_anew_before_the_next_generation() {
-        let mut server = speakers("--log-file=out");
+        let mut server = speakers_into_file();
         rename(&server, "out", "out.1");
         let old = server.scratch.read("out.1");
         server.hup();
         begun(&server, 2);
-        is_there(&server, "out", "old worker");
+        server.file_has("out", "old worker");
         let text = server.scratch.read("out");
         assert!(text.starts_with("received HUP, spawning"), "{text}");
         assert!(speaks_into(&server, 2, "out"));
@@ -918,7 +878,7 @@ done";
 
     #[test]
     fn where_nothing_was_renamed_it_is_the_same_file() {
-        let mut server = speakers("--log-file=out");
+        let mut server = speakers_into_file();
         server.signal(libc::SIGUSR1);
         server.idle();
         server.hup();
@@ -932,15 +892,15 @@ done";
 
     #[test]
     fn when_it_cannot_be_opened_that_is_said_and_the_old_one_goes_on() {
-        let setup =
-            role("", ["--ready=interval", "--log-file=logs/out"]).args(["--", "sh", "-c", SPEAKER]);
+        let setup = notifying("", ["--ready=interval", "--log-file=logs/out"])
+            .args(["--", "sh", "-c", SPEAKER]);
         let mut server = setup.file("notes", "").file("logs/out", "").launch();
         begun(&server, 1);
         rename(&server, "logs", "away");
         let complaint =
             "start_server: cannot reopen --log-file=logs/out: No such file or directory\n";
         server.signal(libc::SIGUSR1);
-        is_there(&server, "away/out", complaint);
+        server.file_has("away/out", complaint);
         server.hup();
         begun(&server, 2);
         assert!(speaks_into(&server, 2, "away/out"));
@@ -958,11 +918,11 @@ done";
     fn usr1_does_nothing_to_a_log_command_and_without_a_log() {
         for (option, file) in [("--log-file=| cat >> out", "out"), ("--dir=.", "log")] {
             let mut server = speakers(option);
-            is_there(&server, file, "starting new worker");
+            server.file_has(file, "starting new worker");
             server.signal(libc::SIGUSR1);
             server.idle();
             server.stop();
-            is_there(&server, file, "exiting\n");
+            server.file_has(file, "exiting\n");
             let text = server.scratch.read(file);
             assert!(!text.contains("start_server: "), "{option} {text}");
         }
@@ -984,7 +944,7 @@ mod path_mode {
         ];
         for (options, mode) in table {
             for umask in [0o000, 0o022, 0o177] {
-                let mut server = role("ready:serve", ["--path=a", "--path=b"])
+                let mut server = notifying("ready:serve", ["--path=a", "--path=b"])
                     .args(options)
                     .with(|command| kernel::on_fork(command, move || kernel::set_umask(umask)))
                     .start();

@@ -1,19 +1,12 @@
 //! What bad input gets: one line that names it, exit status 1, and nothing touched.
 
-mod support;
-
+use crate::support::{free_port, kernel, permissions_count, run_beside, skipped, Scratch, Setup};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use support::{free_port, kernel, passed_over, permissions_count, run_beside, Scratch, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// What would leave something behind, if the rest of the command line were right.
 const MAKING: [&str; 5] = [
@@ -168,7 +161,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
 #[test]
 fn what_permissions_forbid_is_refused_and_nothing_is_touched() {
     if !permissions_count() {
-        return passed_over("a user who may not write everywhere");
+        return skipped("a user who may not write everywhere");
     }
     let folder = Scratch::new();
     for name in ["file", "closed/file", "unread/file"] {
@@ -255,15 +248,13 @@ fn stop_and_restart_refuse_at_once_whatever_is_no_pid_file_and_no_status_file() 
     // The true ones, to have only one wrong at a time.
     let mut server = Setup::new(["--interval=0", "--pid-file=pid", "--status-file=status"])
         .role("serve")
-        .start();
-    server.worker(1);
-    server.standing(&[1]);
+        .up();
     let folder = Scratch::new();
     let _listener = odd_files(&folder);
     let mut names = folder.names();
     names.extend(["missing", "null/pid", ".", ""].map(str::to_string));
     if !permissions_count() {
-        passed_over("a user who may not read everything");
+        skipped("a user who may not read everything");
         names.retain(|name| name != "unreadable");
     }
     let before = files(&folder);
@@ -304,9 +295,7 @@ fn stop_and_restart_refuse_at_once_whatever_is_no_pid_file_and_no_status_file() 
 fn stop_and_restart_signal_nobody_whose_number_is_in_a_file_that_he_does_not_hold() {
     let mut server = Setup::new(["--interval=0", "--pid-file=pid", "--status-file=status"])
         .role("serve")
-        .start();
-    server.worker(1);
-    server.standing(&[1]);
+        .up();
     let mut stranger = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     for pid in [stranger.id() as i32, server.pid(), server.worker(1).pid] {
         server.scratch.write("other", format!("{pid}\n"));

@@ -1,8 +1,8 @@
 //! The sockets: what each `--port` and `--path` binds, what the worker knows it by, and that clients never
 //! notice a restart.
 
-mod support;
-
+use crate::support::fixtures::without_port;
+use crate::support::{ask, free_port, kernel, Report, Setup};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -10,23 +10,10 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use support::{ask, free_port, kernel, Report, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
-
-fn serve<const N: usize>(options: [&str; N]) -> Server {
-    Setup::new(["--interval=0"])
-        .args(options)
-        .role("serve")
-        .start()
-}
 
 /// What the one worker of a command line reports.
 fn report<const N: usize>(options: [&str; N]) -> Report {
-    let mut server = serve(options);
+    let mut server = without_port(options).start();
     let report = server.worker(1);
     server.stop();
     report
@@ -78,8 +65,8 @@ fn every_port_syntax_has_its_name_and_its_socket() {
     ];
     for (value, name, socket) in table {
         // musl looks for a name in /etc/hosts as it is written, and no other static program is tested.
-        if value.starts_with("LocalHost") && support::is_static() {
-            support::passed_over("a resolver that finds localhost as LocalHost");
+        if value.starts_with("LocalHost") && crate::support::is_static() {
+            crate::support::skipped("a resolver that finds localhost as LocalHost");
             continue;
         }
         let report = report([&format!("--port={value}")]);
@@ -92,11 +79,12 @@ fn every_port_syntax_has_its_name_and_its_socket() {
 fn a_port_number_is_the_port_that_clients_reach() {
     let ports = [free_port(), free_port(), free_port()];
     let [bare, v4, v6] = ports;
-    let server = serve([
+    let server = without_port([
         &format!("--port={bare}"),
         &format!("--port=127.0.0.1:{v4}"),
         &format!("--port=[::1]:{v6}"),
-    ]);
+    ])
+    .start();
     let report = server.worker(1);
     let expected = [
         bare.to_string(),
@@ -243,7 +231,7 @@ fn a_port_can_be_bound_again_at_once() {
     let port = free_port();
     let option = format!("--port=127.0.0.1:{port}");
     for _ in 0..2 {
-        let mut server = serve([&option]);
+        let mut server = without_port([&option]).start();
         server.worker(1);
         // The worker closes first, which leaves the port in TIME_WAIT.
         ask(port).unwrap();
@@ -253,12 +241,12 @@ fn a_port_can_be_bound_again_at_once() {
 
 #[test]
 fn datagrams_reach_the_socket_across_a_restart() {
-    let server = serve(["--port=127.0.0.1:u0", "--status-file=status"]);
+    let server = without_port(["--port=127.0.0.1:u0", "--status-file=status"]).start();
     let report = server.worker(1);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(("127.0.0.1", report.port())).unwrap();
     for generation in 1..=2 {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         // Had the first found nobody, the second would be refused.
         client.send(b"one").unwrap();
         client.send(b"two").unwrap();
@@ -268,7 +256,7 @@ fn datagrams_reach_the_socket_across_a_restart() {
 
 #[test]
 fn a_unix_socket_is_open_to_all_whatever_the_umask_and_gone_in_the_end() {
-    let folder = support::Scratch::new();
+    let folder = crate::support::Scratch::new();
     let absolute = folder.path("b.sock");
     let setup = Setup::new(["--interval=0", "--path=a=1.sock", "--path"])
         .args([&absolute])
@@ -300,7 +288,7 @@ fn a_dead_socket_file_is_replaced_and_that_is_said() {
     drop(UnixListener::bind(&path).unwrap());
     // A child that another test is just forking has a copy of it until it executes its program.
     let refused = || UnixStream::connect(&path).is_err().then_some(());
-    support::eventually(refused, || "the socket to be dead".to_string());
+    crate::support::eventually(refused, || "the socket to be dead".to_string());
     assert!(path.exists());
     let server = setup.start();
     let report = server.worker(1);
@@ -310,10 +298,10 @@ fn a_dead_socket_file_is_replaced_and_that_is_said() {
 
 #[test]
 fn a_unix_socket_serves_across_a_restart() {
-    let server = serve(["--path=sock", "--status-file=status"]);
+    let server = without_port(["--path=sock", "--status-file=status"]).start();
     let path = server.scratch.path("sock");
     for generation in 1..=3 {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         let pid = server.worker(generation).pid;
         assert_eq!(ask_path(&path), format!("{generation} {pid}\n"));
         server.hup();
@@ -347,7 +335,7 @@ fn what_cannot_be_bound_ends_it_before_any_worker() {
 
 #[test]
 fn clients_without_pause_notice_none_of_five_restarts() {
-    let mut server = serve(["--port=127.0.0.1:0", "--status-file=status"]);
+    let mut server = without_port(["--port=127.0.0.1:0", "--status-file=status"]).start();
     let port = server.worker(1).port();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -362,7 +350,7 @@ fn clients_without_pause_notice_none_of_five_restarts() {
         let clients = [(); 4].map(|()| scope.spawn(client));
         let restarts = std::panic::catch_unwind(|| {
             for generation in 1..=6 {
-                server.standing(&[generation]);
+                server.up(&[generation]);
                 assert_eq!(ask(port).unwrap().0, generation);
                 if generation < 6 {
                     server.hup();

@@ -1,8 +1,8 @@
 //! systemd, both ways: what start_server tells the service manager that runs it, the sockets that it takes over
 //! from it, and the sockets that it hands on as it would.
 
-mod support;
-
+use crate::support::fixtures::by_envdir;
+use crate::support::{ask, free_port, kernel, program, skipped, Report, Scratch, Server, Setup};
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,12 +12,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
-use support::{ask, free_port, kernel, passed_over, program, Report, Scratch, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// A service manager.
 struct Manager {
@@ -110,17 +104,7 @@ impl Manager {
 
 /// Under this manager, workers of the role that envdir says.
 fn told<const N: usize>(manager: &Manager, role: &str, options: [&str; N]) -> Setup {
-    Setup::new(["--status-file=status", "--envdir=envdir"])
-        .args(options)
-        .env("NOTIFY_SOCKET", &manager.address)
-        .file("envdir/WORKER_ROLE", role)
-}
-
-/// From now on workers have this role.
-fn next_is(server: &Server, role: &str) {
-    // Whole at any time, since it is read before every attempt.
-    let new = server.scratch.write("role", role);
-    fs::rename(new, server.scratch.path("envdir/WORKER_ROLE")).unwrap();
+    by_envdir(role, options).env("NOTIFY_SOCKET", &manager.address)
 }
 
 /// Has a worker that is being started say something. All that start_server told before is told when it is in the
@@ -161,10 +145,10 @@ fn the_manager_is_told_once_that_the_first_worker_stands_and_not_before() {
 #[test]
 fn a_first_worker_that_fails_is_no_reason_to_tell_that_one_stands() {
     let manager = Manager::new();
-    let mut server = told(&manager, "exit:1", ["--ready=notify", "--interval=0"]).start();
+    let mut server = told(&manager, "exit:1", ["--ready=notify"]).start();
     server.says_times("seems to have failed to start", 3);
     manager.hears(&server, []);
-    next_is(&server, "ready:serve");
+    server.next_role("ready:serve");
     manager.hears(&server, [READY]);
     server.stop();
     assert_eq!(manager.states(), [READY, STOPPING]);
@@ -173,7 +157,7 @@ fn a_first_worker_that_fails_is_no_reason_to_tell_that_one_stands() {
 #[test]
 fn a_first_worker_that_is_given_up_never_stands() {
     let manager = Manager::new();
-    let options = ["--max-start-failures=2", "--interval=0", "--ready=notify"];
+    let options = ["--max-start-failures=2", "--ready=notify"];
     let ended = told(&manager, "exit:1", options).start().end();
     assert_eq!(ended.code(), Some(1));
     assert!(!manager.states().contains(&READY.to_string()));
@@ -198,7 +182,7 @@ fn a_reload_lasts_from_hup_until_old_workers_have_their_signal() {
     manager.hears(&server, [READY, RELOADING, READY]);
     assert!(server.log().contains("killing old workers"));
     server.scratch.write("leave", "");
-    server.standing(&[2]);
+    server.up(&[2]);
     server.stop();
     assert_eq!(manager.states(), [READY, RELOADING, READY, STOPPING]);
 }
@@ -206,7 +190,7 @@ fn a_reload_lasts_from_hup_until_old_workers_have_their_signal() {
 #[test]
 fn the_time_of_a_reload_is_in_the_datagram_that_tells_of_it() {
     let manager = Manager::new();
-    let server = told(&manager, "serve", ["--interval=0"]).start();
+    let server = told(&manager, "serve", []).start();
     manager.hears(&server, [READY]);
     server.hup();
     manager.hears(&server, [READY, RELOADING, READY]);
@@ -221,7 +205,7 @@ fn the_time_of_a_reload_is_in_the_datagram_that_tells_of_it() {
 #[test]
 fn a_reload_lasts_until_kill_old_delay_is_over() {
     let manager = Manager::new();
-    let options = ["--interval=0", "--kill-old-delay=100000"];
+    let options = ["--kill-old-delay=100000"];
     let mut server = told(&manager, "serve", options).start();
     manager.hears(&server, [READY]);
     server.hup();
@@ -235,11 +219,11 @@ fn a_reload_lasts_until_kill_old_delay_is_over() {
 #[test]
 fn a_reload_that_is_given_up_is_over_too() {
     let manager = Manager::new();
-    let options = ["--ready=notify", "--interval=0", "--max-start-failures=1"];
+    let options = ["--ready=notify", "--max-start-failures=1"];
     let mut server = told(&manager, "ready:serve", options).start();
     let pid = server.worker(1).pid;
     manager.hears(&server, [READY]);
-    next_is(&server, "exit:1");
+    server.next_role("exit:1");
     server.hup();
     manager.hears(&server, [READY, RELOADING, READY]);
     let status = manager.statuses().pop().unwrap();
@@ -250,7 +234,7 @@ fn a_reload_that_is_given_up_is_over_too() {
     for words in expected {
         assert!(status.contains(&words), "{status}");
     }
-    next_is(&server, "ready:serve");
+    server.next_role("ready:serve");
     server.hup();
     manager.hears(&server, [READY, RELOADING, READY, RELOADING, READY]);
     assert!(!manager.statuses().pop().unwrap().contains("failed"));
@@ -283,7 +267,7 @@ fn a_hup_during_a_reload_gets_a_word_of_its_own_and_the_end_is_the_end_of_both()
 #[test]
 fn an_upgrade_is_nothing_to_the_manager_and_a_reload_goes_on_through_it() {
     let manager = Manager::new();
-    let options = ["--ready=notify", "--listen-fds", "--port=127.0.0.1:0"];
+    let options = ["--ready=notify", "--listen-fds"];
     let mut server = told(&manager, "talk:linger", options).start();
     server.worker(1);
     server.has_said(1, READY);
@@ -305,7 +289,7 @@ fn an_upgrade_is_nothing_to_the_manager_and_a_reload_goes_on_through_it() {
     let own = second.variable("LISTEN_PID").unwrap();
     assert_eq!(own, OsString::from(second.pid.to_string()));
     server.scratch.write("leave", "");
-    server.standing(&[2]);
+    server.up(&[2]);
     server.stop();
     assert_eq!(manager.states(), [READY, RELOADING, READY, STOPPING]);
 }
@@ -313,10 +297,10 @@ fn an_upgrade_is_nothing_to_the_manager_and_a_reload_goes_on_through_it() {
 #[test]
 fn a_worker_that_is_replaced_because_it_died_is_no_reload() {
     let manager = Manager::new();
-    let mut server = told(&manager, "serve", ["--interval=0"]).start();
+    let mut server = told(&manager, "serve", []).start();
     manager.hears(&server, [READY]);
     kernel::kill(server.worker(1).pid, libc::SIGKILL);
-    server.standing(&[2]);
+    server.up(&[2]);
     server.stop();
     assert_eq!(manager.states(), [READY, STOPPING]);
 }
@@ -324,7 +308,7 @@ fn a_worker_that_is_replaced_because_it_died_is_no_reload() {
 #[test]
 fn the_manager_can_show_people_who_serves() {
     let manager = Manager::new();
-    let mut server = told(&manager, "linger", ["--interval=0"]).start();
+    let mut server = told(&manager, "linger", []).start();
     manager.hears(&server, [READY]);
     let first = server.worker(1).pid;
     let shown = |words: &[String]| {
@@ -338,11 +322,11 @@ fn the_manager_can_show_people_who_serves() {
     };
     shown(&["generation 1".into(), first.to_string()]);
     server.hup();
-    server.standing(&[1, 2]);
+    server.up(&[1, 2]);
     let second = server.worker(2).pid;
     shown(&["generation 2".into(), second.to_string(), first.to_string()]);
     server.scratch.write("leave", "");
-    server.standing(&[2]);
+    server.up(&[2]);
     server.eventually("the old worker to be forgotten", || {
         let status = manager.statuses().pop()?;
         (!status.contains(&first.to_string())).then_some(())
@@ -354,12 +338,12 @@ fn the_manager_can_show_people_who_serves() {
 fn a_manager_that_does_not_read_keeps_nobody_waiting_and_gets_every_word_in_its_order() {
     const RESTARTS: u64 = 8;
     let manager = Manager::new();
-    let mut server = told(&manager, "serve", ["--interval=0"]).start();
+    let mut server = told(&manager, "serve", []).start();
     for generation in 1..=RESTARTS {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         server.hup();
     }
-    server.standing(&[RESTARTS + 1]);
+    server.up(&[RESTARTS + 1]);
     let mut expected = vec![READY];
     expected.extend([RELOADING, READY].repeat(RESTARTS as usize));
     server.eventually("every word", || {
@@ -382,12 +366,12 @@ fn a_manager_that_does_not_read_keeps_nobody_waiting_and_gets_every_word_in_its_
 fn a_manager_that_does_not_read_for_very_long_learns_in_the_end_how_it_is_now() {
     const RESTARTS: u64 = 50;
     let manager = Manager::new();
-    let server = told(&manager, "serve", ["--interval=0"]).start();
+    let server = told(&manager, "serve", []).start();
     for generation in 1..=RESTARTS {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         server.hup();
     }
-    server.standing(&[RESTARTS + 1]);
+    server.up(&[RESTARTS + 1]);
     let pid = server.worker(RESTARTS + 1).pid;
     let words = format!("generation {} (pid {pid})", RESTARTS + 1);
     server.eventually("the last state and the last status", || {
@@ -400,8 +384,7 @@ fn a_manager_that_does_not_read_for_very_long_learns_in_the_end_how_it_is_now() 
 fn the_end_does_not_wait_for_a_manager_that_does_not_read() {
     let manager = Manager::new();
     while manager.socket.send_to(b"X=1", &manager.address).is_ok() {}
-    let mut server = told(&manager, "serve", ["--interval=0"]).start();
-    server.standing(&[1]);
+    let mut server = told(&manager, "serve", []).up();
     server.stop();
 }
 
@@ -413,10 +396,9 @@ fn a_manager_that_is_not_there_is_no_obstacle() {
             .file("file", "")
             .env("NOTIFY_SOCKET", address)
             .role("serve")
-            .start();
-        server.standing(&[1]);
+            .up();
         server.hup();
-        server.standing(&[2]);
+        server.up(&[2]);
         server.stop();
     }
 }
@@ -424,12 +406,12 @@ fn a_manager_that_is_not_there_is_no_obstacle() {
 #[test]
 fn what_the_manager_says_to_start_server_is_not_for_workers() {
     let manager = Manager::new();
-    let server = told(&manager, "serve", ["--interval=0"])
+    let server = told(&manager, "serve", [])
         .env("WATCHDOG_USEC", "30000000")
         .env("WATCHDOG_PID", "1")
         .start();
     for generation in 1..=2 {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         let report = server.worker(generation);
         for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             assert_eq!(report.variable(name), None, "{name}");
@@ -444,8 +426,7 @@ fn a_worker_that_says_when_it_is_ready_has_a_socket_of_its_own() {
     let server = told(&manager, "ready:serve", ["--ready=notify"])
         .env("WATCHDOG_USEC", "30000000")
         .env("WATCHDOG_PID", "1")
-        .start();
-    server.standing(&[1]);
+        .up();
     let report = server.worker(1);
     assert_ne!(report.variable("NOTIFY_SOCKET").unwrap(), manager.address);
     assert_eq!(report.variable("WATCHDOG_USEC"), None);
@@ -572,7 +553,7 @@ fn a_socket_that_a_port_asks_for_is_taken_over_under_the_name_that_was_typed() {
         assert!(descriptor.starts_with(kind), "{descriptor} for {value:?}");
         assert_eq!(count(&report, port), 1, "{kind} for {value:?}");
         if kind.starts_with("stream") && !kind.contains("::1") && !value.contains("::") {
-            server.standing(&[1]);
+            server.up(&[1]);
             assert_eq!(ask(port).unwrap(), (1, report.pid), "{kind} for {value:?}");
         }
         server.stop();
@@ -689,7 +670,7 @@ fn the_variables_of_a_socket_activation_are_used_up() {
     for sockets in [&[&socket as &dyn AsFd][..], &[]] {
         let server = activated(sockets, []).env("LISTEN_PIDFDID", "7").start();
         for generation in 1..=2 {
-            server.standing(&[generation]);
+            server.up(&[generation]);
             let report = server.worker(generation);
             assert_eq!(report.ports().len(), sockets.len());
             for name in variables {
@@ -759,7 +740,7 @@ fn a_socket_outlives_start_server_and_who_connects_in_between_is_served() {
         assert_eq!(answer(by_port), says(&report));
         assert_eq!(answer(by_path), says(&report));
         server.hup();
-        server.standing(&[2]);
+        server.up(&[2]);
         server.stop();
         assert!(path.exists());
     }
@@ -769,8 +750,7 @@ fn a_socket_outlives_start_server_and_who_connects_in_between_is_served() {
 fn a_socket_that_a_worker_has_shut_down_listens_again() {
     // A number that the system has chosen would be a new one then.
     let (socket, port) = bound_at("stream 127.0.0.1", free_port());
-    let server = activated(&[&socket], [&format!("--port=127.0.0.1:{port}")]).start();
-    server.standing(&[1]);
+    let server = activated(&[&socket], [&format!("--port=127.0.0.1:{port}")]).up();
     TcpStream::from(socket).shutdown(Shutdown::Both).unwrap();
     kernel::kill(server.worker(1).pid, libc::SIGKILL);
     let pid = server.worker(2).pid;
@@ -847,7 +827,7 @@ fn systemds(name: &str) -> Option<String> {
     let mut files = folders.iter().map(|folder| format!("{folder}/{name}"));
     let found = files.find(|file| Path::new(file).exists());
     if found.is_none() {
-        passed_over(name);
+        skipped(name);
     }
     found
 }
@@ -926,7 +906,7 @@ fn listen_fds_describes_the_sockets_from_3_on_in_their_order() {
     ];
     let server = Setup::new(options).role("serve").start();
     for generation in 1..=2 {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         let report = server.worker(generation);
         let expected = ["127.0.0.1:0", "[::1]:0", "0", "b:sock", "a.sock"];
         let expected: Vec<_> = expected.map(String::from).into_iter().zip(3..).collect();
@@ -1003,7 +983,7 @@ fn listen_pid_is_the_workers_number_however_long_that_is() {
     };
     let probe = container().arg("true").output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        return passed_over("unshare that may make a container");
+        return skipped("unshare that may make a container");
     }
     let mut command = container();
     command.arg(program());
@@ -1088,7 +1068,7 @@ fn sockets_that_were_taken_over_are_described_too() {
     ];
     let server = activated(&[&other, &second, &first], options).start();
     for generation in 1..=2 {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         let report = server.worker(generation);
         let expected =
             format!("127.0.0.1_{first_port}:127.0.0.1_{second_port}:sock:[__1]_{other_port}");
@@ -1120,15 +1100,11 @@ fn one_start_server_hands_its_sockets_to_another_that_runs_under_it() {
         "--port=127.0.0.1:0",
         "--",
     ];
-    let worker = std::env::current_exe().unwrap();
     let mut server = Setup::new(outer)
         .args([program()])
-        .args(["--interval=0", &format!("--port={port}"), "--"])
-        .args([worker])
-        .args(support::worker::ARGUMENTS)
+        .args(["--interval=0", &format!("--port={port}")])
         .role("serve")
-        .launch();
-    server.standing(&[1]);
+        .up();
     let report = server.worker(1);
     let found = names(&report);
     assert_eq!(found[..2], [port.to_string(), format!("[::]:{port}")]);
@@ -1152,12 +1128,12 @@ fn systemds_own_proxy_takes_the_sockets() {
         .args([behind.local_addr().unwrap().to_string()])
         .launch();
     for generation in 1..=2 {
-        server.standing(&[generation]);
+        server.up(&[generation]);
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         behind.accept().unwrap().0.write_all(b"hello").unwrap();
         assert_eq!(answer(client), "hello");
         server.hup();
     }
-    server.standing(&[3]);
+    server.up(&[3]);
     server.stop();
 }

@@ -1,21 +1,14 @@
 //! start_server replaces itself, and nobody notices.
 
-mod support;
-
+use crate::support::clients::{Clients, Ends};
+use crate::support::fixtures::USUAL;
+use crate::support::worker::LIVE;
+use crate::support::{ask, kernel, program, run_beside, skipped, Report, Scratch, Server, Setup};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use support::clients::{Clients, Ends};
-#[cfg(target_os = "linux")]
-use support::is_worker;
-use support::{ask, kernel, passed_over, program, run_beside, Report, Scratch, Server, Setup};
-
-#[test]
-fn worker() {
-    support::worker::run();
-}
 
 /// A program at a path of its own, where another can take its place.
 struct Place(Scratch);
@@ -29,16 +22,14 @@ impl Place {
 
     /// Puts a program there, as an installation does: whole, and under a new inode.
     fn put(&self, bytes: impl AsRef<[u8]>) {
-        let new = self.0.write("new", bytes);
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        let new = self.0.program("new", bytes);
         fs::rename(new, self.0.path("start_server")).unwrap();
     }
 
     /// A server under that program, whose workers have the role that envdir says.
     fn serve<const N: usize>(&self, role: &str, options: [&str; N]) -> Setup {
-        let usual = ["--pid-file=pid", "--status-file=status", "--envdir=envdir"];
-        Setup::by(Command::new(self.0.path("start_server")), usual)
-            .args(["--interval=0"])
+        Setup::by(Command::new(self.0.path("start_server")), USUAL)
+            .args(["--envdir=envdir"])
             .args(options)
             .file("envdir/WORKER_ROLE", role)
     }
@@ -51,12 +42,6 @@ fn upgrade(server: &Server) {
     let (status, said) = run_beside(&server.scratch, &UPGRADE);
     assert_eq!(status, Some(0), "{said}{}", server.log());
     assert!(said.contains("by an upgrade"), "{said}");
-}
-
-/// From now on workers have this role.
-fn next_is(server: &Server, role: &str) {
-    let new = server.scratch.write("role", role);
-    fs::rename(new, server.scratch.path("envdir/WORKER_ROLE")).unwrap();
 }
 
 /// The numbers of a worker's descriptors.
@@ -73,14 +58,12 @@ const UPGRADED: &str = "start_server: upgraded from start_server ";
 fn everything_is_still_there() {
     let place = Place::new();
     let options = [
-        "--port=127.0.0.1:0",
         "--port=127.0.0.1:u0",
         "--port=127.0.0.1:0=20",
         "--path=socket with =%",
         "--log-file=| echo $$ >> log-command; cat >> log-file",
     ];
-    let mut server = place.serve("serve", options).start();
-    server.standing(&[1]);
+    let mut server = place.serve("serve", options).up();
     let first = server.worker(1);
     let command = server.eventually("the log command", || {
         let pid = server.scratch.read("log-command");
@@ -123,7 +106,7 @@ fn descriptors(server: &Server) -> Vec<String> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
-    let all = support::descriptors(server).into_iter();
+    let all = crate::support::descriptors(server).into_iter();
     all.map(|open| match open.split_once("pipe:") {
         Some((number, _)) => format!("{number}pipe"),
         None => open,
@@ -144,10 +127,7 @@ fn memory(server: &Server, kind: &str) -> u64 {
 #[test]
 fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
     let place = Place::new();
-    let mut server = place
-        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
-        .start();
-    server.standing(&[1]);
+    let mut server = place.serve("serve", ["--path=socket"]).up();
     let clients = Clients::of(server.worker(1).port());
     let mut before = None;
     clients.connect_during(|| {
@@ -161,9 +141,9 @@ fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
             if round == 20 || round == 200 {
                 // A restart may be under way, with its pipe open.
                 let newest = server.eventually("one worker that stands", || {
-                    let standing = server.status();
+                    let up = server.status();
                     let newest = server.started().last().unwrap().0;
-                    (standing.len() == 1 && standing[0].0 == newest).then_some(newest)
+                    (up.len() == 1 && up[0].0 == newest).then_some(newest)
                 });
                 server.restart(newest + 1);
                 server.idle();
@@ -185,18 +165,14 @@ fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
     assert!(clients.connected.load(SeqCst) > 200);
     assert_eq!(server.count(UPGRADED), 200);
     server.stop();
-    let workers = server.started();
-    let left = workers.into_iter().filter(|&(_, pid)| is_worker(pid));
-    assert_eq!(left.count(), 0, "nobody is left\n{}", server.log());
+    let (left, log) = (server.living(), server.log());
+    assert_eq!(left, [], "nobody is left\n{log}");
 }
 
 #[test]
 fn a_program_that_cannot_take_over_changes_nothing() {
     let place = Place::new();
-    let mut server = place
-        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
-        .start();
-    server.standing(&[1]);
+    let mut server = place.serve("serve", ["--path=socket"]).up();
     let first = server.worker(1);
     let ours = fs::read(program()).unwrap();
     let mut alien = ours.clone();
@@ -222,6 +198,8 @@ fn a_program_that_cannot_take_over_changes_nothing() {
         let (status, said) = run_beside(&server.scratch, &UPGRADE);
         assert_eq!(status, Some(3), "{name}: {said}");
         assert!(said.contains("keeps its current version"), "{name}: {said}");
+        // The line follows after the status file.
+        server.says_times("cannot upgrade", attempts);
         let log = server.log();
         let line = log
             .lines()
@@ -260,9 +238,8 @@ fn a_program_that_cannot_take_over_changes_nothing() {
 #[test]
 fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
     let place = Place::new();
-    let mut server = place.serve("serve", ["--port=127.0.0.1:0"]).start();
-    server.standing(&[1]);
-    place.put("#!/bin/sh\necho $$ >>tried\nexec sleep 1000");
+    let mut server = place.serve("serve", []).up();
+    place.put(format!("#!/bin/sh\necho $$ >>tried\n{LIVE}"));
     server.signal(libc::SIGUSR2);
     let tried = || server.scratch.read("tried").lines().count();
     server.eventually("the trial", || (tried() == 1).then_some(()));
@@ -284,10 +261,7 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
 #[test]
 fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
     let place = Place::new();
-    let mut server = place
-        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
-        .start();
-    server.standing(&[1]);
+    let mut server = place.serve("serve", ["--path=socket"]).up();
     let first = server.worker(1);
     server.idle();
     let before = descriptors(&server);
@@ -311,19 +285,12 @@ mod in_progress {
 
     /// A first worker that stands, and a restart whose new worker has not said yet that it is ready.
     fn begin<const N: usize>(place: &Place, options: [&str; N]) -> Server {
-        let setup = place.serve("ready:linger", ["--port=127.0.0.1:0"]);
-        let server = setup.args(options).start();
-        server.standing(&[1]);
-        next_is(&server, "talk:linger");
+        let setup = place.serve("ready:linger", []);
+        let server = setup.args(options).up();
+        server.next_role("talk:linger");
         server.hup();
         server.worker(2);
         server
-    }
-
-    fn is_told(server: &Server, generation: u64) -> bool {
-        let told = format!("signal {generation} ");
-        let notes = server.scratch.read("notes");
-        notes.lines().any(|line| line.starts_with(&told))
     }
 
     #[test]
@@ -333,20 +300,18 @@ mod in_progress {
             let mut server = begin(&place, [option]);
             upgrade(&server);
             assert_eq!(server.outline().split(' ').next(), Some("1"), "{option}");
-            assert!(!is_told(&server, 1));
+            assert!(!server.is_told(1));
             server.has_said(2, word);
-            server.eventually("the old one to be told", || {
-                is_told(&server, 1).then_some(())
-            });
+            server.eventually("the old one to be told", || server.is_told(1).then_some(()));
             server.scratch.write("leave", "");
-            server.standing(&[2]);
+            server.up(&[2]);
             // Also to one after that.
             upgrade(&server);
             upgrade(&server);
             server.hup();
             server.worker(3);
             server.has_said(3, word);
-            server.standing(&[3]);
+            server.up(&[3]);
             server.stop();
             assert_eq!(server.count("seems to have failed"), 0);
         }
@@ -383,12 +348,10 @@ mod in_progress {
         let place = Place::new();
         let mut server = begin(&place, ["--ready=notify", "--kill-timeout=1"]);
         server.has_said(2, "READY=1");
-        server.eventually("the old one to be told", || {
-            is_told(&server, 1).then_some(())
-        });
+        server.eventually("the old one to be told", || server.is_told(1).then_some(()));
         upgrade(&server);
         server.says("has not ended within --kill-timeout, killing it\n");
-        server.standing(&[2]);
+        server.up(&[2]);
         server.scratch.write("leave", "");
         server.stop();
     }
@@ -396,30 +359,25 @@ mod in_progress {
     #[test]
     fn the_delay_before_old_workers_are_told_goes_on() {
         let place = Place::new();
-        let mut server = place.serve("serve", ["--kill-old-delay=1"]).start();
-        server.standing(&[1]);
+        let mut server = place.serve("serve", ["--kill-old-delay=1"]).up();
         server.hup();
         server.says("sleeping 1 secs");
         upgrade(&server);
         server.says("killing old workers");
-        server.standing(&[2]);
+        server.up(&[2]);
         server.stop();
     }
 
     #[test]
     fn a_failed_start_is_tried_again_by_the_next_program() {
         let place = Place::new();
-        let mut server = place.serve("serve", ["--interval=1"]).start();
-        server.standing(&[1]);
-        next_is(&server, "exit:1");
+        let mut server = place.serve("serve", ["--interval=1"]).up();
+        server.next_role("exit:1");
         server.hup();
         server.says("seems to have failed");
         upgrade(&server);
-        next_is(&server, "serve");
-        server.eventually("a newer worker alone", || {
-            let standing = server.status();
-            (standing.len() == 1 && standing[0].0 > 1).then_some(())
-        });
+        server.next_role("serve");
+        server.succeeded(1);
         server.stop();
     }
 
@@ -431,10 +389,10 @@ mod in_progress {
         server.hup();
         server.idle();
         upgrade(&server);
-        next_is(&server, "ready:linger");
+        server.next_role("ready:linger");
         server.scratch.write("leave", "");
         server.has_said(2, "READY=1");
-        server.standing(&[3]);
+        server.up(&[3]);
         server.stop();
     }
 }
@@ -442,9 +400,7 @@ mod in_progress {
 #[test]
 fn signals_that_come_together_with_it_are_obeyed() {
     let place = Place::new();
-    let mut server = place.serve("serve", ["--port=127.0.0.1:0"]).start();
-    server.worker(1);
-    server.standing(&[1]);
+    let mut server = place.serve("serve", []).up();
     for round in 1..=30 {
         let upgraded = server.count(UPGRADED);
         kernel::kill(server.pid(), libc::SIGUSR2);
@@ -456,7 +412,7 @@ fn signals_that_come_together_with_it_are_obeyed() {
         let newest = server.started().last().unwrap().0;
         kernel::kill(server.pid(), libc::SIGHUP);
         server.worker(newest + 1);
-        server.standing(&[newest + 1]);
+        server.up(&[newest + 1]);
         server.says_times(UPGRADED, upgraded + 1);
     }
     kernel::kill(server.pid(), libc::SIGUSR2);
@@ -467,8 +423,7 @@ fn signals_that_come_together_with_it_are_obeyed() {
 #[test]
 fn the_lock_on_the_pid_file_is_never_let_go() {
     let place = Place::new();
-    let mut server = place.serve("serve", []).start();
-    server.standing(&[1]);
+    let mut server = place.serve("serve", []).up();
     let enough = AtomicBool::new(false);
     let file = fs::File::open(server.scratch.path("pid")).unwrap();
     std::thread::scope(|scope| {
@@ -493,15 +448,14 @@ fn the_lock_on_the_pid_file_is_never_let_go() {
 fn what_could_not_be_written_yet_is_written_by_the_next_program() {
     let place = Place::new();
     let command = "--log-file=| while [ ! -e flow ]; do sleep 0.1; done; cat >> log-file";
-    let mut server = place.serve("flood", [command]).start();
-    server.standing(&[1]);
+    let mut server = place.serve("flood", [command]).up();
     for generation in [2, 3] {
         // Once the pipe is full, and what we have to say waits.
-        next_is(&server, "flood");
+        server.next_role("flood");
         server.restart(generation);
     }
     upgrade(&server);
-    next_is(&server, "serve");
+    server.next_role("serve");
     server.restart(4);
     server.scratch.write("flow", "");
     let log = server.eventually("the last line of the log", || {
@@ -559,13 +513,10 @@ fn build_version(folder: &Scratch, version: &str) -> Option<Vec<u8>> {
 fn another_version_goes_on() {
     let folder = Scratch::new();
     let Some(newer) = build_version(&folder, "99.0.1") else {
-        return passed_over("the crates to build another version");
+        return skipped("the crates to build another version");
     };
     let place = Place::new();
-    let mut server = place
-        .serve("serve", ["--port=127.0.0.1:0", "--path=socket"])
-        .start();
-    server.standing(&[1]);
+    let mut server = place.serve("serve", ["--path=socket"]).up();
     let first = server.worker(1);
     let clients = Clients::of(first.port());
     let ours = fs::read(program()).unwrap();
@@ -598,7 +549,7 @@ fn process_1_upgrades_itself() {
     let mut probe = Command::new("unshare");
     probe.args(container).arg("true");
     if !probe.status().is_ok_and(|status| status.success()) {
-        return passed_over("unshare that may make a container");
+        return skipped("unshare that may make a container");
     }
     let place = Place::new();
     let mut unshare = Command::new("unshare");
@@ -606,14 +557,7 @@ fn process_1_upgrades_itself() {
         .args(container)
         .arg("--kill-child=KILL")
         .arg(place.0.path("start_server"));
-    let options = [
-        "--port=127.0.0.1:0",
-        "--pid-file=pid",
-        "--status-file=status",
-        "--interval=0",
-    ];
-    let mut server = Setup::by(unshare, options).role("serve").start();
-    server.standing(&[1]);
+    let mut server = Setup::by(unshare, USUAL).role("serve").up();
     assert_eq!(server.scratch.read("pid"), "1\n");
     // Seen from outside it has another number.
     let unshare = server.pid();
@@ -623,7 +567,7 @@ fn process_1_upgrades_itself() {
         kernel::kill(outer, libc::SIGUSR2);
         server.says_times(UPGRADED, round);
         kernel::kill(outer, libc::SIGHUP);
-        server.standing(&[round as u64 + 1]);
+        server.up(&[round as u64 + 1]);
     }
     kernel::kill(outer, libc::SIGTERM);
     assert!(server.end().success());
@@ -635,7 +579,6 @@ fn process_1_upgrades_itself() {
 fn the_program_is_found_under_the_name_it_was_started_by() {
     let place = Place::new();
     let path = format!("{}:/usr/bin:/bin", place.0.path("").display());
-    let usual = ["--pid-file=pid", "--status-file=status", "--interval=0"];
     let mut by_path = Command::new("sh");
     by_path
         .args(["-c", "exec start_server \"$@\"", "sh"])
@@ -648,15 +591,14 @@ fn the_program_is_found_under_the_name_it_was_started_by() {
     ]);
     by_name.arg(place.0.path(""));
     for command in [by_path, by_name] {
-        let mut server = Setup::by(command, usual).role("serve").start();
-        server.standing(&[1]);
+        let mut server = Setup::by(command, USUAL).role("serve").up();
         upgrade(&server);
         upgrade(&server);
         server.stop();
     }
 }
 
-mod control {
+mod command {
     use super::*;
 
     #[test]
@@ -679,9 +621,8 @@ mod control {
     #[test]
     fn upgrade_waits_no_longer_than_it_is_told() {
         let place = Place::new();
-        let mut server = place.serve("serve", []).start();
-        server.standing(&[1]);
-        place.put("#!/bin/sh\nexec sleep 1000");
+        let mut server = place.serve("serve", []).up();
+        place.put(format!("#!/bin/sh\n{LIVE}"));
         let arguments = [&UPGRADE[..], &["--timeout=1"]].concat();
         let (status, said) = run_beside(&server.scratch, &arguments);
         assert_eq!(status, Some(2));
@@ -692,12 +633,8 @@ mod control {
     #[test]
     fn upgrade_tells_when_start_server_ends_instead() {
         let place = Place::new();
-        let mut server = place.serve("serve", []).start();
-        server.standing(&[1]);
-        place.put(format!(
-            "#!/bin/sh\nkill -TERM {}\nexec sleep 1000",
-            server.pid()
-        ));
+        let mut server = place.serve("serve", []).up();
+        place.put(format!("#!/bin/sh\nkill -TERM {}\n{LIVE}", server.pid()));
         let (status, said) = run_beside(&server.scratch, &UPGRADE);
         assert_eq!(status, Some(1), "{said}");
         assert!(

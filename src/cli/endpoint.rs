@@ -1,8 +1,8 @@
-//! One `--port` value as data: what to bind, what the worker knows it by, which descriptor it wants. Pure.
+//! The value of a `--port` as data: the address to bind, the name for the worker, the wanted descriptor. Pure.
 
 use std::net::Ipv6Addr;
 
-/// What a `--port` value says.
+/// A socket that `--port` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub host: Host,
@@ -10,7 +10,7 @@ pub struct Endpoint {
     pub port: u16,
     /// The name in `SERVER_STARTER_PORT`.
     pub name: String,
-    /// The descriptor number that the worker shall find it at, where one is asked for.
+    /// The number at which the worker is to find the socket, if one is given.
     pub descriptor: Option<i32>,
 }
 
@@ -19,7 +19,7 @@ pub enum Host {
     /// A bare port: every IPv4 address.
     Any,
     V6(Ipv6Addr),
-    /// An IPv4 address, or a host name that is to be resolved to one.
+    /// An IPv4 address, or a name that resolves to one.
     Named(String),
 }
 
@@ -30,28 +30,13 @@ pub enum Transport {
 }
 
 impl Endpoint {
-    /// Reads `[host:][u]port[=descriptor]`; blanks are allowed around each part. The error says what is wrong.
+    /// Reads `[host:][u]port[=descriptor]`, with blanks around each part. The error is the reason alone.
     pub fn parse(text: &str) -> Result<Endpoint, &'static str> {
         let (address, descriptor) = match text.split_once('=') {
             Some((address, number)) => (address.trim(), Some(parse_descriptor(number.trim())?)),
             None => (text.trim(), None),
         };
-        let (host, port) = match address.strip_prefix('[') {
-            Some(bracketed) => {
-                let (host, rest) = bracketed
-                    .split_once(']')
-                    .ok_or("there is no ] after the [")?;
-                let port = rest
-                    .trim_start()
-                    .strip_prefix(':')
-                    .ok_or("after the ] there must be a colon and a port")?;
-                (Some(host.trim()), port.trim_start())
-            }
-            None => match address.rsplit_once(':') {
-                Some((host, port)) => (Some(host.trim()), port.trim_start()),
-                None => (None, address),
-            },
-        };
+        let (host, port) = split_host(address)?;
         let (transport, digits) = match port.strip_prefix('u') {
             Some(digits) => (Transport::Udp, digits),
             None => (Transport::Tcp, port),
@@ -60,28 +45,51 @@ impl Endpoint {
             return Err("the port must be a number, with a u before it for UDP");
         }
         let port = digits.parse().map_err(|_| "the port is above 65535")?;
-        let (host, name) = match host {
-            None => (Host::Any, digits.to_string()),
-            Some("") => return Err("there is no host before the colon"),
-            Some(host) if host.contains(':') => {
-                let address = host
-                    .parse()
-                    .map_err(|_| "the host is not an IPv6 address")?;
-                (Host::V6(address), format!("[{host}]:{digits}"))
-            }
-            Some(host) if host.contains(|c: char| c.is_whitespace() || "[];".contains(c)) => {
-                return Err("that is not a host name")
-            }
-            Some(host) => (Host::Named(host.to_string()), format!("{host}:{digits}")),
+        let name = match host {
+            None => digits.to_string(),
+            Some(host) if host.contains(':') => format!("[{host}]:{digits}"),
+            Some(host) => format!("{host}:{digits}"),
         };
         Ok(Endpoint {
-            host,
+            host: host.map_or(Ok(Host::Any), parse_host)?,
             transport,
             port,
             name,
             descriptor,
         })
     }
+}
+
+/// Splits an address into the host, without brackets, and the port.
+fn split_host(address: &str) -> Result<(Option<&str>, &str), &'static str> {
+    let Some(bracketed) = address.strip_prefix('[') else {
+        return Ok(match address.rsplit_once(':') {
+            Some((host, port)) => (Some(host.trim()), port.trim_start()),
+            None => (None, address),
+        });
+    };
+    let (host, rest) = bracketed
+        .split_once(']')
+        .ok_or("there is no ] after the [")?;
+    let port = rest
+        .trim_start()
+        .strip_prefix(':')
+        .ok_or("after the ] there must be a colon and a port")?;
+    Ok((Some(host.trim()), port.trim_start()))
+}
+
+fn parse_host(text: &str) -> Result<Host, &'static str> {
+    if text.is_empty() {
+        return Err("there is no host before the colon");
+    }
+    if text.contains(':') {
+        let address = text.parse().map(Host::V6);
+        return address.map_err(|_| "the host is not an IPv6 address");
+    }
+    if text.contains(|c: char| c.is_whitespace() || "[];".contains(c)) {
+        return Err("that is not a host name");
+    }
+    Ok(Host::Named(text.to_string()))
 }
 
 fn parse_descriptor(digits: &str) -> Result<i32, &'static str> {
@@ -225,7 +233,7 @@ mod tests {
         }
     }
 
-    /// What is accepted has a name that is accepted too, and stays.
+    /// The name of an accepted value is accepted too, and keeps host, port and name.
     #[test]
     fn a_million_random_values() {
         const WORDS: [&str; 16] = [

@@ -1,8 +1,10 @@
-//! `--restart`, `--upgrade`, `--stop` and `--status`: the other side of the pid and status files.
+//! The control commands `--restart`, `--upgrade`, `--stop` and `--status`: the other side of the pid and status files.
 //!
-//! The files are looked at ten times a second. To be woken by a change would take inotify on Linux and kqueue
-//! elsewhere, and neither tells of a lock that was let go; a look costs two system calls, and a restart is
-//! waited for once a deploy.
+//! In comes a command of `cli` with its files. Out go signals to the start_server that holds the pid file, progress
+//! lines on standard error, and a result that `main` turns into an exit status.
+//!
+//! The files are read ten times a second. A notification of changes would take inotify on Linux and kqueue elsewhere,
+//! and neither reports that a lock was released. A look costs two system calls, and a deploy waits for one restart.
 
 mod progress;
 mod restart;
@@ -15,65 +17,73 @@ pub use status::status;
 pub use stop::stop;
 pub use upgrade::upgrade;
 
-use crate::cli::Timeout;
-use crate::files::pid_file::{Absent, Held};
-use crate::files::status_file::{self, Snapshot, Upgrade};
+use crate::cli::{Target, Timeout};
+use crate::error::Error;
+use crate::files::held_pid_file::{Absent, Held};
+use crate::files::status_file;
+use crate::files::status_text::Snapshot;
 use crate::supervisor::signal::Signal;
-use crate::supervisor::worker::{Generation, Pid, StartFailure};
-use crate::sys::{self, clock, poll, process};
-use progress::Progress;
-use std::io::{self, Write};
+use crate::supervisor::worker::Generation;
+use crate::sys::{clock, poll, process};
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-/// StartReason a control command did not end well: one line each.
+/// Why a control command did not succeed. Each has an exit status of its own.
 pub enum ControlError {
-    /// Wrong use, or no start_server that runs.
-    Refused(String),
-    /// It took longer than `--timeout` allows.
-    TimedOut(String),
-    /// The restart was given up, or the upgrade has failed: what was there goes on.
-    GivenUp(String),
-    /// There is none to tell the status of.
-    NotRunning(String),
+    /// Wrong use, or no start_server to control.
+    Refused(Error),
+    /// `--timeout` ended the wait.
+    TimedOut(Error),
+    /// The restart was given up or the upgrade failed. The old worker, or the old version, is still in charge.
+    GivenUp(Error),
+    /// `--status` found no start_server.
+    NotRunning(Error),
 }
 
-/// How often the files are looked at.
+/// How often the files are read.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 fn hold(pid_file: &Path) -> Result<Held, ControlError> {
     Held::open(pid_file).map_err(|absent| match absent {
-        Absent::NotRunning(message) | Absent::Unusable(message) => ControlError::Refused(message),
+        Absent::NotRunning(error) | Absent::Unusable(error) => ControlError::Refused(error),
     })
 }
 
 fn send(held: &Held, signal: Signal) -> Result<(), ControlError> {
     process::signal(held.pid, signal.number()).map_err(|error| {
-        ControlError::Refused(format!(
-            "cannot send {signal} to process {}: {}",
-            held.pid,
-            sys::reason(&error)
-        ))
+        let action = format!("{signal} to process {}", held.pid);
+        ControlError::Refused(Error::action("send", action, error))
     })
 }
 
-fn look(status_file: &Path) -> Result<Snapshot, String> {
-    status_file::read(status_file).map_err(|error| unreadable(status_file, &error))
+fn ended_before(held: &Held, what: &str) -> ControlError {
+    let pid = held.pid;
+    refused(format!(
+        "process {pid} ended before the {what} was complete"
+    ))
 }
 
-fn unreadable(status_file: &Path, error: &io::Error) -> String {
-    let reason = sys::reason(error);
-    format!("--status-file={}: {reason}", status_file.display())
+fn refused(text: String) -> ControlError {
+    ControlError::Refused(Error::statement(text))
 }
 
-/// The newest generation that stands.
-fn newest(seen: &Snapshot) -> Option<Generation> {
-    seen.workers.iter().map(|(generation, _)| *generation).max()
+fn read(status_file: &Path) -> Result<Snapshot, ControlError> {
+    status_file::read(status_file)
+        .map_err(|error| ControlError::Refused(Error::option("status-file", status_file, error)))
 }
 
-/// Looks until there is an answer. `None`: patience ended first.
-fn wait_until<T>(patience: Timeout, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = patience.map(|patience| clock::now() + patience);
+/// The newest generation that is up.
+fn newest(snapshot: &Snapshot) -> Option<Generation> {
+    snapshot
+        .workers
+        .iter()
+        .map(|(generation, _)| *generation)
+        .max()
+}
+
+/// Looks again and again until there is an answer. `None` means that the timeout came first.
+fn wait_until<T>(timeout: Timeout, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = timeout.map(|timeout| clock::now() + timeout);
     loop {
         if let Some(answer) = look() {
             return Some(answer);
@@ -81,7 +91,7 @@ fn wait_until<T>(patience: Timeout, mut look: impl FnMut() -> Option<T>) -> Opti
         if end.is_some_and(|end| clock::now() >= end) {
             return None;
         }
-        // Nothing to poll but time; if even that fails, looking more often does no harm.
+        // This poll only waits. If it fails, the next look comes sooner, which does no harm.
         let _ = poll::wait(&mut [], Some(POLL_INTERVAL));
     }
 }

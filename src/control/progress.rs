@@ -1,38 +1,42 @@
-//! Progress lines.
+//! The progress lines of a control command, on standard error.
 
 use std::io::{self, IsTerminal, Write};
 
-/// One line after another; on a terminal each in the place of the one before.
+/// Prints each line once. On a terminal a line replaces the one before it.
 pub(super) struct Progress {
     terminal: bool,
     line: String,
 }
 
 impl Progress {
-    pub(super) fn new() -> Progress {
+    pub fn new() -> Progress {
         Progress {
             terminal: io::stderr().is_terminal(),
             line: String::new(),
         }
     }
 
-    pub(super) fn print(&mut self, line: &str) {
+    pub fn print(&mut self, line: &str) {
         if line == self.line {
             return;
         }
         self.line = line.to_string();
-        // To go to the beginning of the line and clear what follows is understood by every terminal in use.
-        let text = match self.terminal {
-            true => format!("\r{line}\x1b[K"),
-            false => format!("{line}\n"),
-        };
-        // The restart does not depend on somebody reading about it.
-        let _ = io::stderr().write_all(text.as_bytes());
-    }
-
-    pub(super) fn end(&self) {
-        if self.terminal && !self.line.is_empty() {
-            let _ = io::stderr().write_all(b"\n");
+        if self.terminal {
+            // Carriage return and "erase to the end of the line" work on every terminal in use.
+            write(&format!("\r{line}\x1b[K"));
+        } else {
+            write(&format!("{line}\n"));
         }
     }
+
+    pub fn end(&self) {
+        if self.terminal && !self.line.is_empty() {
+            write("\n");
+        }
+    }
+}
+
+/// Writes to standard error. The command goes on even if that is closed.
+pub(super) fn write(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

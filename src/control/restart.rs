@@ -1,68 +1,85 @@
 //! `--restart`.
 
+use super::progress::Progress;
 use super::*;
+use crate::supervisor::worker::StartFailure;
 
-/// Has the start_server of `pid_file` restart its worker, tells what happens, and waits until only newer
-/// workers are left.
-pub fn restart(pid_file: &Path, status_file: &Path, patience: Timeout) -> Result<(), ControlError> {
-    let held = hold(pid_file)?;
-    let before = look(status_file).map_err(ControlError::Refused)?;
+/// Sends HUP to the start_server of `target`, prints the progress, and waits until only newer workers are left.
+pub fn restart(target: &Target) -> Result<(), ControlError> {
+    let held = hold(&target.pid_file)?;
+    let status_file = &target.status_file;
+    let before = read(status_file)?;
     let Some(newest) = newest(&before) else {
-        return Err(ControlError::Refused(format!(
-            "--status-file={}: no worker is up yet",
-            status_file.display()
-        )));
+        let error = Error::option("status-file", status_file, "no worker is up yet");
+        return Err(ControlError::Refused(error));
     };
     send(&held, Signal::HUP)?;
-    let is_news = |start_failure: &StartFailure| {
-        let known = before.start_failure.as_ref();
-        known.is_none_or(|known| start_failure.failed > known.failed)
+    let mut restart = Restart {
+        newest,
+        known_failure: before.start_failure,
+        progress: Progress::new(),
     };
-    let mut progress = Progress::new();
-    let restarted = wait_until(patience, || {
-        // While it is being replaced it may be missing for a moment on some file systems.
-        let seen = look(status_file).unwrap_or_default();
-        let (new, old): (Vec<_>, Vec<_>) = seen
-            .workers
-            .iter()
-            .partition(|(generation, _)| *generation > newest);
-        if let Some((generation, pid)) = new.last() {
-            progress.print(&match old.len() {
-                0 => format!("generation {generation} (pid {pid}) is up"),
-                1 => format!("generation {generation} (pid {pid}) is up, waiting for 1 old worker"),
-                n => format!(
-                    "generation {generation} (pid {pid}) is up, waiting for {n} old workers"
-                ),
-            });
-            if old.is_empty() {
-                return Some(Ok(()));
+    let restarted = wait_until(target.timeout, || {
+        // On some file systems the status file is missing for a moment while it is replaced.
+        let snapshot = status_file::read(status_file).unwrap_or_default();
+        let ended = || (!held.is_held()).then(|| Err(ended_before(&held, "restart")));
+        restart.outcome(&snapshot).or_else(ended)
+    });
+    restart.progress.end();
+    restarted.unwrap_or_else(|| {
+        let text = "the restart is not complete yet";
+        Err(ControlError::TimedOut(Error::statement(text)))
+    })
+}
+
+/// A restart that is in progress.
+struct Restart {
+    /// The newest generation before it.
+    newest: Generation,
+    /// A failed start that was reported before it.
+    known_failure: Option<StartFailure>,
+    progress: Progress,
+}
+
+impl Restart {
+    fn outcome(&mut self, snapshot: &Snapshot) -> Option<Result<(), ControlError>> {
+        let is_old = |worker: &&(Generation, _)| worker.0 <= self.newest;
+        let old = snapshot.workers.iter().filter(is_old).count();
+        let new = snapshot.workers.iter().rfind(|worker| !is_old(worker));
+        match (new, self.new_failure(snapshot)) {
+            (Some((generation, pid)), _) => {
+                let mut line = format!("generation {generation} (pid {pid}) is up");
+                match old {
+                    0 => {}
+                    1 => line += ", waiting for 1 old worker",
+                    _ => line += &format!(", waiting for {old} old workers"),
+                }
+                self.progress.print(&line);
+                (old == 0).then_some(Ok(()))
             }
-        } else if let Some(start_failure) = seen
+            (None, Some(failure)) => self.failed(failure),
+            (None, None) => None,
+        }
+    }
+
+    fn new_failure(&self, snapshot: &Snapshot) -> Option<StartFailure> {
+        let known = self.known_failure.map_or(0, |known| known.failed);
+        snapshot
             .start_failure
-            .filter(|start_failure| is_news(start_failure))
-        {
-            let failed = start_failure.failed;
-            if start_failure.given_up {
-                return Some(Err(ControlError::GivenUp(format!(
-                    "generation {failed} failed to start, the restart was given up, generation {newest} is still serving"
-                ))));
-            }
-            progress.print(&format!(
+            .filter(|failure| failure.failed > known)
+    }
+
+    fn failed(&mut self, failure: StartFailure) -> Option<Result<(), ControlError>> {
+        let failed = failure.failed;
+        if !failure.given_up {
+            self.progress.print(&format!(
                 "generation {failed} failed to start, trying again"
             ));
+            return None;
         }
-        let gone = || {
-            ControlError::Refused(format!(
-                "process {} ended before the restart was complete",
-                held.pid
-            ))
-        };
-        (!held.is_held()).then(|| Err(gone()))
-    });
-    progress.end();
-    restarted.unwrap_or_else(|| {
-        Err(ControlError::TimedOut(
-            "the restart is not complete yet".to_string(),
-        ))
-    })
+        let newest = self.newest;
+        Some(Err(ControlError::GivenUp(Error::statement(format!(
+            "generation {failed} failed to start, the restart was given up, generation {newest} is still serving"
+        )))))
+    }
 }

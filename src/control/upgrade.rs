@@ -1,50 +1,44 @@
 //! `--upgrade`.
 
-use super::status::date;
+use super::progress::Progress;
 use super::*;
+use crate::files::status_text::Upgrade;
 
-/// Has the start_server of `pid_file` replace itself by the executable that is now at its path, and waits for the
-/// outcome.
-pub fn upgrade(pid_file: &Path, status_file: &Path, patience: Timeout) -> Result<(), ControlError> {
-    let held = hold(pid_file)?;
-    let before = look(status_file).map_err(ControlError::Refused)?.upgrades;
+/// Has the start_server of `target` replace itself by the program that is now at its path, and waits for the outcome.
+pub fn upgrade(target: &Target) -> Result<(), ControlError> {
+    let held = hold(&target.pid_file)?;
+    let status_file = &target.status_file;
+    let attempts = read(status_file)?.upgrades.attempts;
     send(&held, Signal::USR2)?;
-    let outcome = wait_until(patience, || {
-        let now = look(status_file).unwrap_or_default().upgrades;
-        match now.attempts > before.attempts {
-            true => Some(Ok(now)),
-            false => (!held.is_held()).then(|| {
-                Err(ControlError::Refused(format!(
-                    "process {} ended before the upgrade was complete",
-                    held.pid
-                )))
-            }),
+    let outcome = wait_until(target.timeout, || {
+        // On some file systems the status file is missing for a moment while it is replaced.
+        let upgrades = status_file::read(status_file).unwrap_or_default().upgrades;
+        if upgrades.attempts > attempts {
+            return Some(Ok(upgrades));
         }
+        (!held.is_held()).then(|| Err(ended_before(&held, "upgrade")))
     });
     let Some(upgrades) = outcome.transpose()? else {
-        return Err(ControlError::TimedOut(
-            "the upgrade is not complete yet".to_string(),
-        ));
+        let text = "the upgrade is not complete yet";
+        return Err(ControlError::TimedOut(Error::statement(text)));
     };
-    match upgrades
-        .last
-        .filter(|last| last.attempt == upgrades.attempts)
-    {
-        Some(upgrade) => {
-            Progress::new().print(&upgraded(&upgrade));
+    match &upgrades.last {
+        Some(upgrade) if !upgrades.has_failed() => {
+            Progress::new().print(&upgraded(upgrade));
             Ok(())
         }
-        None => Err(ControlError::GivenUp(format!(
+        Some(_) | None => Err(ControlError::GivenUp(Error::statement(format!(
             "the upgrade failed, process {} keeps its current version: its log says why",
             held.pid
-        ))),
+        )))),
     }
 }
 
+/// The line that reports a successful upgrade.
 pub(super) fn upgraded(upgrade: &Upgrade) -> String {
+    let date = clock::format_utc(upgrade.time);
     format!(
-        "start_server {} since {}, by an upgrade",
-        upgrade.version,
-        date(upgrade.time)
+        "start_server {} since {date}, by an upgrade",
+        upgrade.version
     )
 }

@@ -1,130 +1,115 @@
-//! Going on after an upgrade, and what the next program needs for that.
+//! Continuing after an upgrade, in the same process, and the state that the next program needs for that.
 
-use super::start::catch_signals;
-use super::*;
+use super::start::Beginning;
+use super::waiter::Waiter;
+use super::{Daemon, Files};
+use crate::error::Error;
+use crate::files::pid_file::PidFile;
+use crate::files::status_file::StatusFile;
+use crate::files::status_text::{Upgrade, Upgrades};
+use crate::log::target::LogOutput;
+use crate::sockets::Listeners;
+use crate::supervisor::Supervisor;
+use crate::sys::clock;
+use crate::upgrade::{Origin, SavedState};
+use std::io;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Daemon {
-    /// Goes on where another program has left off, in this same process.
-    pub(super) fn resume(
-        options: Options,
-        invocation: Invocation,
-        mut service_manager: ServiceManager,
-        mut environment: Environment,
-        channels: Channels,
-        state: &State,
-    ) -> Result<Daemon, String> {
-        let now = clock::now();
-        let upgrade = Upgrade {
-            attempt: state.origin.attempt,
-            time: clock::since_1970(),
-            version: env!("CARGO_PKG_VERSION").to_string(),
-        };
-        let upgrades = Upgrades {
-            attempts: upgrade.attempt,
-            last: Some(upgrade),
-        };
-        environment.restore(&state.variables);
-        service_manager.restore(&state.service_manager, &state.messages);
+    pub(super) fn resume(mut beginning: Beginning, state: &SavedState) -> Result<Daemon, Error> {
+        let lost = |error: io::Error| Error::action("take over a descriptor", "", error);
+        let options = &beginning.options;
+        // Signals that arrived since the old program looked are delivered now.
+        let waiter = Waiter::new()?;
+        let now = waiter.now;
         let supervisor = Supervisor::restore(&state.supervisor, &state.workers, now)?;
-        let lost = |error: io::Error| format!("cannot take over a descriptor: {}", reason(&error));
-        let listeners = Listeners::restore(&state.listeners, &state.files, options.listen_fds);
-        let listeners = listeners.map_err(lost)?;
-        let pid_file = options.pid_file.as_deref().zip(state.pid_file.as_ref());
-        let pid_file = pid_file
-            .map(|(path, saved)| PidFile::restore(path, saved, &state.files))
-            .transpose()
-            .map_err(lost)?;
-        let log_command = match (&options.log, &state.log_command) {
-            (Some(LogTarget::Command(line)), Some(saved)) => {
-                let restored = LogCommand::restore(line, &environment, saved, now);
-                Some(restored.map_err(lost)?)
+        beginning.settings.environment.restore(&state.variables);
+        beginning
+            .service_manager
+            .restore(&state.service_manager, &state.messages);
+        let listeners =
+            Listeners::restore(&state.listeners, &state.files, options.listen_fds).map_err(lost)?;
+        let pid_file = match (&options.pid_file, &state.pid_file) {
+            (Some(path), Some(saved)) => {
+                Some(PidFile::restore(path, saved, &state.files).map_err(lost)?)
             }
             _ => None,
         };
-        let starting = state.starting.as_ref();
-        let starting = starting.map(|saved| {
-            Ok(Forked {
-                pid: saved.pid,
-                report: fd::adopt_fd(saved.report)?,
-            })
-        });
-        let restored = state.channels.iter();
-        let restored = restored.map(|saved| Ok((saved.pid, Channel::restore(saved)?)));
-        let mut daemon = Daemon {
-            supervisor,
-            launcher: Launcher::new(
-                &options.program,
-                options.dir.as_deref(),
-                &listeners,
-                channels,
-            ),
-            policy: options.policy.clone(),
-            options: options.policy,
-            environment,
-            starting: starting.transpose().map_err(lost)?,
-            channels: restored.collect::<io::Result<_>>().map_err(lost)?,
-            service_manager,
-            log: Log::restore(&state.log),
-            log_file: options.log,
-            log_command,
-            // What came since the other program looked for signals last comes now.
-            signals: catch_signals()?,
+        let mut status_file = options.status_file.as_deref().map(StatusFile::new);
+        if let Some(status_file) = &mut status_file {
+            status_file.restore(&state.files);
+        }
+        let log = LogOutput::restore(
+            options.log.clone(),
+            beginning.settings.environment.render(&[]),
+            &state.log,
+            state.log_command.as_ref(),
             now,
-            warnings: Vec::new(),
-            can_poll: true,
-            finished: None,
-            upgrader: Upgrader::new(invocation, upgrades),
-            upgrading: false,
-            status: options.status_file.as_deref().map(StatusFile::new),
+        )
+        .map_err(lost)?;
+        let files = Files {
+            status_file,
             listeners,
             pid_file,
         };
-        daemon.log.note(&format!(
-            "upgraded from start_server {} to {}",
-            state.origin.version,
-            env!("CARGO_PKG_VERSION")
-        ));
-        if let Some(status) = &mut daemon.status {
-            status.restore(&state.files);
-            status.publish(&daemon.supervisor.status(), now, &mut daemon.log);
-        }
-        daemon.tell_upgrades();
-        daemon.read_environment();
+        let mut daemon = Daemon::new(beginning, supervisor, files, log, waiter);
+        daemon.workers.restore(state).map_err(lost)?;
+        daemon.report_upgrade(&state.origin);
+        daemon.settings.read(&mut daemon.log.lines);
         Ok(daemon)
     }
 
-    /// What another program needs to go on from here.
-    pub(super) fn save(&self) -> State {
-        let (supervisor, workers) = self.supervisor.save(self.now);
-        let (listeners, mut files) = self.listeners.save();
-        let (pid_file, pid_path) = self.pid_file.as_ref().map(PidFile::save).unzip();
-        files.extend(pid_path.flatten());
-        files.extend(self.status.as_ref().and_then(StatusFile::save));
+    /// Reports the upgrade in the log and in the status file.
+    fn report_upgrade(&mut self, origin: &Origin) {
+        let old = &origin.version;
+        self.log
+            .lines
+            .note(&format!("upgraded from start_server {old} to {VERSION}"));
+        if let Some(status_file) = &mut self.files.status_file {
+            let status = self.supervisor.status();
+            status_file.publish(&status, self.waiter.now, &mut self.log.lines);
+        }
+        self.upgrader.upgrades = Upgrades {
+            attempts: origin.attempt,
+            last: Some(Upgrade {
+                attempt: origin.attempt,
+                time: clock::since_1970(),
+                version: VERSION.to_string(),
+            }),
+        };
+        self.publish_upgrades();
+    }
+
+    /// The state that another program needs to continue from here.
+    pub(super) fn save(&self) -> SavedState {
+        let now = self.waiter.now;
+        let files = &self.files;
+        let (supervisor, workers) = self.supervisor.save(now);
+        let (starting, channels) = self.workers.save();
+        let (listeners, mut owned) = files.listeners.save();
+        let (pid_file, pid_path) = files.pid_file.as_ref().map(PidFile::save).unzip();
+        owned.extend(pid_path.flatten());
+        owned.extend(files.status_file.as_ref().and_then(StatusFile::save));
         let (service_manager, messages) = self.service_manager.save();
-        let channels = self.channels.iter();
-        State {
+        let (log, log_command) = self.log.save(now);
+        SavedState {
             origin: Origin {
-                version: env!("CARGO_PKG_VERSION").to_string(),
+                version: VERSION.to_string(),
                 attempt: self.upgrader.upgrades.attempts + 1,
             },
             supervisor,
             workers,
-            starting: self.starting.as_ref().map(|forked| Starting {
-                pid: forked.pid,
-                report: forked.report.as_raw_fd(),
-            }),
-            channels: channels.map(|(pid, channel)| channel.save(*pid)).collect(),
+            starting,
+            channels,
             listeners,
-            files,
+            files: owned,
             pid_file,
-            log: self.log.save(),
-            log_command: self
-                .log_command
-                .as_ref()
-                .map(|command| command.save(self.now)),
+            log,
+            log_command,
             service_manager,
             messages,
-            variables: self.environment.save(),
+            variables: self.settings.environment.save(),
         }
     }
 }

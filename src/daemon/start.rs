@@ -1,144 +1,140 @@
-//! The start-up order.
+//! The start-up order. Everything that can be refused is checked first, so that a refusal leaves the system untouched.
 
-use super::*;
+use super::waiter::Waiter;
+use super::{background, Daemon, Files, Settings};
+use crate::cli::{LogTarget, Options};
+use crate::error::{Error, Reason};
+use crate::files::held_pid_file;
+use crate::files::pid_file::PidFile;
+use crate::files::status_file::StatusFile;
+use crate::files::{owned, status_file};
+use crate::log::target::LogOutput;
+use crate::service_manager::ServiceManager;
+use crate::sockets::{self, activation};
+use crate::supervisor::worker::Pid;
+use crate::supervisor::Supervisor;
+use crate::sys::start::Invocation;
+use crate::sys::{exec, file, process};
+use crate::upgrade;
+use crate::variable;
+use crate::worker::environment::Environment;
+use crate::worker::readiness::{self, ReadyConfig};
+use std::ffi::OsStr;
+
+/// The first steps, which a start and a resumption after an upgrade have in common.
+pub(super) struct Beginning {
+    pub options: Options,
+    pub invocation: Invocation,
+    pub settings: Settings,
+    pub service_manager: ServiceManager,
+    pub readiness: ReadyConfig,
+}
+
+impl Beginning {
+    pub fn new(options: Options, invocation: Invocation) -> Result<Beginning, Error> {
+        let variable = |name: &str| std::env::var_os(name);
+        let is_activated = activation::is_activated() || options.listen_fds;
+        let inherited = invocation.environment.iter().copied();
+        let inherited =
+            inherited.filter(|string| is_for_worker(variable::name(string), is_activated));
+        let environment = Environment::new(inherited, &options.variables);
+        Ok(Beginning {
+            service_manager: ServiceManager::new(variable("NOTIFY_SOCKET").as_deref())?,
+            readiness: ReadyConfig::new(options.policy.readiness),
+            settings: Settings::new(options.policy.clone(), environment),
+            options,
+            invocation,
+        })
+    }
+}
 
 impl Daemon {
     /// Binds and opens everything, and starts the first worker.
-    pub(super) fn start(
-        options: Options,
-        invocation: Invocation,
-        service_manager: ServiceManager,
-        mut environment: Environment,
-        channels: Channels,
-    ) -> Result<Daemon, String> {
-        let given = activation::take(|name| std::env::var_os(name))?;
-        // What it passes over is said once the log is there.
-        environment.refresh(|_| {});
-        check(&options, &environment)?;
-        let mut status = options.status_file.as_deref().map(StatusFile::new);
-        if let (Some(status), Some(path)) = (&mut status, &options.status_file) {
-            let checked = status.check();
-            checked.map_err(|error| refuse("status-file", path, &error))?;
+    pub(super) fn start(mut beginning: Beginning) -> Result<Daemon, Error> {
+        let options = &beginning.options;
+        let inherited = activation::adopt_sockets()?;
+        beginning.settings.check()?;
+        check_paths(options)?;
+        let mut status_file = options.status_file.as_deref().map(StatusFile::new);
+        if let Some(status_file) = &mut status_file {
+            status_file.check()?;
         }
-        let left_over = left_over_workers(&options);
-        channels.check()?;
-        let mut listeners = sockets::bind(&options, given, &left_over)?;
-        let sink = options.log.as_ref().map(Sink::open).transpose()?;
+        let left_over = left_over_workers(options);
+        beginning.readiness.check()?;
+        let (listeners, notes) = sockets::bind(options, inherited, &left_over)?;
+        let variables = beginning.settings.environment.render(&[]);
+        let mut log = LogOutput::open(options.log.clone(), variables)?;
         let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
-        let caller = if options.daemonize {
-            Some(background::detach()?)
-        } else {
-            None
-        };
-        let signals = catch_signals()?;
+        let caller = options.daemonize.then(background::detach).transpose()?;
+        let waiter = Waiter::new()?;
         if let Some(pid_file) = &mut pid_file {
             pid_file.write()?;
         }
-        let now = clock::now();
-        let mut log = Log::to_standard_error();
-        log.compat(&format!(
-            "start_server (pid:{}) starting now...",
-            process::id()
-        ));
-        for note in std::mem::take(&mut listeners.notes) {
-            log.compat(&note);
+        let pid = process::id();
+        log.lines
+            .compat(&format!("start_server (pid:{pid}) starting now..."));
+        for note in notes {
+            log.lines.compat(&note);
         }
-        log.flush(now);
-        let log_command = match sink {
-            Some(sink) => sink.redirect(&environment, now, &mut log),
-            None => Ok(None),
-        };
-        log.retarget();
-        let log_command = log_command
-            .map_err(|error| format!("cannot redirect output to --log-file: {}", reason(&error)))?;
+        log.lines.flush(waiter.now);
+        log.redirect(waiter.now)?;
         if let Some(caller) = caller {
             caller.release();
         }
-        let (supervisor, actions) = Supervisor::start(now);
-        let mut daemon = Daemon {
-            supervisor,
-            launcher: Launcher::new(
-                &options.program,
-                options.dir.as_deref(),
-                &listeners,
-                channels,
-            ),
-            policy: options.policy.clone(),
-            options: options.policy,
-            environment,
-            starting: None,
-            channels: Vec::new(),
-            service_manager,
-            log,
-            log_file: options.log,
-            log_command,
-            signals,
-            now,
-            warnings: Vec::new(),
-            can_poll: true,
-            finished: None,
-            upgrader: Upgrader::new(invocation, Upgrades::default()),
-            upgrading: false,
-            status,
+        let (supervisor, actions) = Supervisor::start(waiter.now);
+        let files = Files {
+            status_file,
             listeners,
             pid_file,
         };
-        daemon.read_environment();
+        let mut daemon = Daemon::new(beginning, supervisor, files, log, waiter);
+        daemon.settings.read(&mut daemon.log.lines);
         daemon.perform(actions);
         Ok(daemon)
     }
 }
 
-pub(super) fn catch_signals() -> Result<Signals, String> {
-    Signals::catch().map_err(|error| format!("cannot catch signals: {}", reason(&error)))
+/// Whether an inherited variable concerns the worker. The others are messages to start_server itself, from a service
+/// manager or from another start_server.
+fn is_for_worker(name: &OsStr, is_activated: bool) -> bool {
+    let ours = [
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        readiness::READY_FD,
+        upgrade::VARIABLE,
+    ];
+    let is_in = |names: &[&str]| names.iter().any(|known| name == *known);
+    !(is_in(&ours) || is_activated && is_in(&activation::VARIABLES))
 }
 
-/// Looks for what would make the start fail after something was bound or made.
-fn check(options: &Options, environment: &Environment) -> Result<(), String> {
-    let mut bad_value = None;
-    options.policy.with_overrides(
-        |name| environment.get(name),
-        |warning| bad_value = Some(warning),
-    );
-    if let Some(warning) = bad_value {
-        return Err(warning);
-    }
+/// Refuses folders and files that could only fail after something was bound or made.
+fn check_paths(options: &Options) -> Result<(), Error> {
     if let Some(dir) = &options.dir {
-        may_enter(dir).map_err(|error| refuse("dir", dir, &error))?;
+        file::check_enterable(dir).map_err(|error| Error::option("dir", dir, error))?;
     }
     if let Some(path) = &options.pid_file {
-        pid_file::refuse_if_held(path)?;
-        owned::check_writable(path).map_err(|error| refuse("pid-file", path, &error))?;
+        held_pid_file::refuse_if_held(path)?;
+        owned::check_writable(path).map_err(|error| Error::option("pid-file", path, error))?;
     }
     match &options.log {
+        None => Ok(()),
         Some(LogTarget::File(path)) => {
-            owned::check_writable(path).map_err(|error| refuse("log-file", path, &error))?;
+            owned::check_writable(path).map_err(|error| Error::option("log-file", path, error))
         }
-        Some(LogTarget::Command(_)) => process::find_shell()
-            .map_err(|error| format!("--log-file=| needs a shell, /bin/sh: {}", reason(&error)))?,
-        None => {}
+        Some(LogTarget::Command(_)) => exec::check_shell().map_err(|error| {
+            let reason = Reason::from(error);
+            Error::statement(format!("--log-file=| needs a shell, /bin/sh: {reason}"))
+        }),
     }
-    Ok(())
 }
 
-/// The workers in a status file that a start_server has left behind.
+/// The workers in the status file of a start_server that is gone.
 fn left_over_workers(options: &Options) -> Vec<Pid> {
-    // Only the lock on a pid file, which was looked at before, tells that their start_server is gone.
-    if options.pid_file.is_none() {
+    // Without a pid file, which was checked before, nothing says that the start_server of that status file is gone.
+    let (Some(_), Some(status_file)) = (&options.pid_file, &options.status_file) else {
         return Vec::new();
-    }
-    let workers = options.status_file.as_deref().map(status_file::read);
-    let seen = workers.and_then(Result::ok).unwrap_or_default();
-    seen.workers.into_iter().map(|(_, pid)| pid).collect()
-}
-
-fn may_enter(dir: &Path) -> io::Result<()> {
-    if !fs::metadata(dir)?.is_dir() {
-        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
-    }
-    process::may(dir, Access::Enter)
-}
-
-fn refuse(option: &str, path: &Path, error: &io::Error) -> String {
-    format!("--{option}={}: {}", path.display(), reason(error))
+    };
+    let snapshot = status_file::read(status_file).unwrap_or_default();
+    snapshot.workers.into_iter().map(|(_, pid)| pid).collect()
 }

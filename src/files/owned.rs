@@ -1,50 +1,51 @@
-//! Files as they are found: opened only where they are regular, removed only where they are ours.
+//! Careful ways to open and to remove files: only regular files are opened, and only our own files are removed.
 
 use crate::saved::record;
-use crate::sys::process::{self, Access};
+use crate::sys::file;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Opens a regular file. Anything else is an error of kind `InvalidInput` and is not even opened: a FIFO would
-/// block, a device might act.
+/// Opens a regular file. Anything else is an error of kind `InvalidInput`, and is not opened: to open a FIFO would
+/// block, and to open a device might set it going.
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let regular = |metadata: Metadata| match metadata.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        )),
-    };
-    regular(fs::metadata(path)?)?;
-    // It may have been replaced by a FIFO since.
+    check_regular(&fs::metadata(path)?)?;
+    // A FIFO may have taken its place since the check.
     let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
-    regular(file.metadata()?)?;
+    check_regular(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Makes sure that a file can be written or made, without touching anything.
-pub fn check_writable(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => process::may(path, Access::Write),
-        Err(_) => match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => process::may(dir, Access::Write),
-            Some(_) | None => process::may(Path::new("."), Access::Write),
-        },
+/// Makes sure that this is the metadata of a regular file. Otherwise the error is of kind `InvalidInput`.
+pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
     }
+    Err(io::Error::new(
+        ErrorKind::InvalidInput,
+        "not a regular file",
+    ))
 }
 
-/// A file of ours at a path. It is removed when this is dropped, unless somebody else's lies there by then.
+/// Makes sure that a file can be written, or created if it is missing. Changes nothing.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        return file::check_write_access(path);
+    }
+    let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    file::check_write_access(folder.unwrap_or(Path::new(".")))
+}
+
+/// A file that we created. It is removed when this value is dropped, unless another file has its path by then.
 pub struct OwnedFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 record! {
-    "file" Saved {
+    "file" SavedFile {
         role: String,
         path: OsString,
         device: u64,
@@ -53,32 +54,12 @@ record! {
 }
 
 impl OwnedFile {
-    /// `role` tells it from our other files.
-    pub fn save(&self, role: &str) -> Saved {
-        Saved {
-            role: role.to_string(),
-            path: self.path.clone().into(),
-            device: self.identity.0,
-            inode: self.identity.1,
-        }
-    }
-
-    /// The files of this role.
-    pub fn restore(saved: &[Saved], role: &str) -> Vec<OwnedFile> {
-        let ours = saved.iter().filter(|file| file.role == role);
-        ours.map(|file| OwnedFile {
-            path: file.path.clone().into(),
-            identity: (file.device, file.inode),
-        })
-        .collect()
-    }
-
-    /// Takes charge of the file that lies at `path` now.
+    /// The file that is at `path` now becomes ours.
     pub fn at(path: &Path) -> io::Result<OwnedFile> {
         Ok(OwnedFile::new(path, &fs::symlink_metadata(path)?))
     }
 
-    /// Takes charge of the file of `metadata`, which lies at `path` or is about to.
+    /// The file with this metadata becomes ours. It is at `path` already, or will be soon.
     pub fn new(path: &Path, metadata: &Metadata) -> OwnedFile {
         OwnedFile {
             path: path.to_path_buf(),
@@ -86,22 +67,44 @@ impl OwnedFile {
         }
     }
 
-    /// The file of `metadata` has taken its place.
+    /// We have renamed another file of ours, with this metadata, to the same path.
     pub fn is_replaced_by(&mut self, metadata: &Metadata) {
         self.identity = identity(metadata);
+    }
+
+    /// `role` tells this file from our other ones.
+    pub fn save(&self, role: &str) -> SavedFile {
+        SavedFile {
+            role: role.to_string(),
+            path: self.path.clone().into(),
+            device: self.identity.0,
+            inode: self.identity.1,
+        }
+    }
+
+    /// All the saved files of this role.
+    pub fn restore(saved: &[SavedFile], role: &str) -> Vec<OwnedFile> {
+        let ours = saved.iter().filter(|file| file.role == role);
+        ours.map(|file| OwnedFile {
+            path: file.path.clone().into(),
+            identity: (file.device, file.inode),
+        })
+        .collect()
     }
 }
 
 impl Drop for OwnedFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
-            // Nobody is left to act on an error, and the next start copes with the file.
+            // We are about to end and cannot act on an error. The next start copes with a file that is left.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Device and inode: no two files have both in common.
-pub fn identity(metadata: &Metadata) -> (u64, u64) {
+/// The device and the inode of a file. No two files that exist at one time have the same.
+pub type Identity = (u64, u64);
+
+pub fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }

@@ -1,20 +1,22 @@
-//! systemd's socket activation, as sd_listen_fds(3) has it: sockets that a service manager made for us, and
-//! the same protocol spoken to workers that know it.
+//! systemd's socket activation, as in sd_listen_fds(3): the sockets that a service manager has made for us, and the
+//! same protocol towards workers.
 
 use crate::cli::endpoint::{Endpoint, Host, Transport};
-use crate::sys::process;
-use crate::sys::socket::{self, Address};
-use crate::sys::{fd, reason};
+use crate::error::Error;
+use crate::sys::address::{self, Address};
+use crate::sys::inherit::{self, SocketKind};
+use crate::sys::{process, socket};
+use std::env;
 use std::ffi::{OsStr, OsString};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The first descriptor that is handed over.
-pub const FIRST: RawFd = 3;
+/// The number of the first descriptor that is passed, SD_LISTEN_FDS_START in systemd's header.
+pub const LISTEN_FDS_START: RawFd = 3;
 
-/// The variables of the protocol, which describe our own sockets and not the worker's.
+/// The variables of the protocol. Those that we inherit describe our sockets, not the worker's.
 pub const VARIABLES: [&str; 4] = [
     "LISTEN_PID",
     "LISTEN_PIDFDID",
@@ -22,47 +24,43 @@ pub const VARIABLES: [&str; 4] = [
     "LISTEN_FDNAMES",
 ];
 
-/// A socket that we were given.
+/// A socket that a service manager has made for us.
 pub struct InheritedSocket {
     pub socket: OwnedFd,
     address: Address,
+    /// `None` for types that no option asks for.
     transport: Option<Transport>,
 }
 
-/// Takes the sockets that the service manager has made for this process; none if there is no such manager.
-///
-/// The error is one line.
-pub fn take(variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<InheritedSocket>, String> {
-    if !is_for_us(&variable) {
+/// Adopts the sockets that a service manager has made for this process. Each can be adopted only once.
+pub fn adopt_sockets() -> Result<Vec<InheritedSocket>, Error> {
+    if !is_activated() {
         return Ok(Vec::new());
     }
-    let count = number(&variable, "LISTEN_FDS").unwrap_or(0);
-    (FIRST..FIRST.saturating_add(count)).map(take_one).collect()
+    let count = number("LISTEN_FDS").unwrap_or(0);
+    let numbers = LISTEN_FDS_START..LISTEN_FDS_START.saturating_add(count);
+    numbers.map(adopt_socket).collect()
 }
 
-/// Whether the variables are meant for this process. Inherited from a parent for which they were meant, they are
-/// nothing to us.
-pub fn is_for_us(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
-    number(variable, "LISTEN_PID") == Some(process::id())
+/// Returns true if the variables are meant for this process, and not left over from an activated parent.
+pub fn is_activated() -> bool {
+    number("LISTEN_PID") == Some(process::id())
 }
 
-fn number(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<i32> {
-    variable(name)?.to_str()?.parse().ok()
+fn number(variable: &str) -> Option<i32> {
+    env::var_os(variable)?.to_str()?.parse().ok()
 }
 
-fn take_one(number: RawFd) -> Result<InheritedSocket, String> {
+fn adopt_socket(number: RawFd) -> Result<InheritedSocket, Error> {
     let refuse = |error: std::io::Error| {
-        format!(
-            "cannot use descriptor {number} of LISTEN_FDS: {}",
-            reason(&error)
-        )
+        Error::action("use", format!("descriptor {number} of LISTEN_FDS"), error)
     };
-    let socket = fd::adopt_fd(number).map_err(refuse)?;
-    let address = socket::address(socket.as_fd()).map_err(refuse)?;
-    let transport = match socket::kind(socket.as_fd()) {
-        Some(libc::SOCK_STREAM) => Some(Transport::Tcp),
-        Some(libc::SOCK_DGRAM) => Some(Transport::Udp),
-        Some(_) | None => None,
+    let socket = inherit::adopt_fd(number).map_err(refuse)?;
+    let address = address::of_socket(socket.as_fd()).map_err(refuse)?;
+    let transport = match inherit::socket_kind(socket.as_fd()).map_err(refuse)? {
+        SocketKind::Tcp | SocketKind::UnixStream => Some(Transport::Tcp),
+        SocketKind::Udp => Some(Transport::Udp),
+        SocketKind::Other => None,
     };
     Ok(InheritedSocket {
         socket,
@@ -72,28 +70,27 @@ fn take_one(number: RawFd) -> Result<InheritedSocket, String> {
 }
 
 impl InheritedSocket {
-    /// Whether it is the socket that a `--port` asks for. `[::]` serves a bare port too: it is what systemd
-    /// makes of one, and takes IPv4 as well.
-    pub fn is_port(&self, port: &Endpoint, address: &std::net::SocketAddr) -> bool {
+    /// Returns true if this is the socket that a `--port` asks for. A bare port also matches a socket at `[::]` that
+    /// accepts IPv4: systemd makes one for `ListenStream=PORT`.
+    pub fn is_for_port(&self, port: &Endpoint, address: &SocketAddr) -> bool {
         let Address::Inet(ours) = &self.address else {
             return false;
         };
-        let everywhere = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let dual = port.host == Host::Any
-            && ours.ip() == everywhere
+        let is_dual_stack = port.host == Host::Any
+            && ours.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
             && !socket::is_v6_only(self.socket.as_fd());
-        let same_ip = ours.ip() == address.ip() || dual;
-        self.transport == Some(port.transport) && same_ip && ours.port() == address.port()
+        self.transport == Some(port.transport)
+            && ours.port() == address.port()
+            && (ours.ip() == address.ip() || is_dual_stack)
     }
 
-    /// Whether it is the socket that a `--path` asks for.
-    pub fn is_path(&self, path: &Path) -> bool {
-        let named =
-            matches!(&self.address, Address::Unix(name) if name.as_os_str() == path.as_os_str());
-        named && self.transport == Some(Transport::Tcp)
+    /// Returns true if this is the socket that a `--path` asks for.
+    pub fn is_for_path(&self, path: &Path) -> bool {
+        let is_same = matches!(&self.address, Address::Unix(name) if name == path.as_os_str());
+        is_same && self.transport == Some(Transport::Tcp)
     }
 
-    /// Its name to workers, when no option has one for it.
+    /// Its name to workers if no option asks for it.
     pub fn name(&self) -> OsString {
         match &self.address {
             Address::Inet(address) => address.to_string().into(),
@@ -102,16 +99,16 @@ impl InheritedSocket {
     }
 }
 
-/// The value of LISTEN_FDNAMES. A name cannot have a colon in it, nor a control character, nor be longer than
-/// 255 bytes, says systemd.socket(5).
-pub fn names<'a>(names: impl Iterator<Item = &'a OsStr>) -> OsString {
-    let plain = |name: &OsStr| {
-        let bytes = name.as_bytes().iter().take(255);
-        let text = bytes.map(|&byte| match byte {
-            b' '..=b'~' if byte != b':' => char::from(byte),
-            _ => '_',
-        });
-        text.collect::<String>()
+/// The value of LISTEN_FDNAMES. systemd.socket(5) allows no colon and no control character in a name, and 255 bytes
+/// at most.
+pub fn fdnames<'a>(names: impl Iterator<Item = &'a OsStr>) -> OsString {
+    let allowed = |&byte: &u8| match byte {
+        b' '..=b'~' if byte != b':' => char::from(byte),
+        _ => '_',
+    };
+    let plain = |name: &OsStr| -> String {
+        let bytes = name.as_bytes().iter();
+        bytes.take(255).map(allowed).collect()
     };
     names.map(plain).collect::<Vec<_>>().join(":").into()
 }
@@ -123,7 +120,7 @@ mod tests {
     #[test]
     fn names_have_no_colon() {
         let given = ["8080", "[::1]:80", "/a b", "é\n"].map(OsStr::new);
-        assert_eq!(names(given.into_iter()), "8080:[__1]_80:/a b:___");
-        assert_eq!(names([].into_iter()), "");
+        assert_eq!(fdnames(given.into_iter()), "8080:[__1]_80:/a b:___");
+        assert_eq!(fdnames([].into_iter()), "");
     }
 }

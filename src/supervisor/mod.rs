@@ -1,41 +1,76 @@
-//! The life of the workers: events to actions. "StartReason did it do that?" is answered here. Pure.
+//! The life of the workers: events come in, actions go out. "Why did it do that?" is answered here. Pure.
 //!
-//! Whoever runs it performs the actions in order, answers `Spawn` with `Spawned` or `SpawnFailed` before
-//! any other event, tells every death before anything else of the same turn, and ends each turn with
-//! `Tick`: a deadline that has passed must not outrun the news that its worker is dead.
+//! ```text
+//! STATE          WHAT ENDS IT                            WHAT FOLLOWS
+//! Starting
+//!   Forking      the fork succeeds                       Executing
+//!                the fork fails                          a failed start, see below
+//!   Executing    the program replaces the fork           Checking
+//!                the worker says that it is ready        as in Checking
+//!                --start-timeout is over                 as in Checking
+//!                the worker exits                        a failed start
+//!   Checking     the worker has lived for --interval,    Up if no worker was up before. In a restart Delaying,
+//!                or says that it is ready                or with no delay Up, and the old workers are signalled
+//!                --start-timeout is over                 Overdue, and the worker is killed
+//!                the worker exits                        a failed start
+//!   Overdue      the worker exits                        a failed start
+//!   Pausing      the pause is over                       Forking
+//! Up             SIGHUP, auto-restart                    Forking, to replace the worker
+//!                the current worker exits                Forking, because no worker is up
+//! Delaying       --kill-old-delay is over                Up, and the old workers are signalled
+//!                the current worker exits                Forking, and the old workers keep serving
+//! Finishing      the last worker exits                   Finished
+//! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and all workers are signalled
+//! ```
+//!
+//! After a failed start comes Pausing. After as many as `--max-start-failures` in a row comes Up if an old worker
+//! can stay, otherwise Finishing. A SIGHUP during Starting or Delaying causes one more restart in the next Up.
+//! Pausing comes before Forking whenever the last start is too recent.
+//!
+//! The caller performs the actions in order, and answers `Spawn` with `Spawned` or `SpawnFailed` before any other
+//! event. In each turn of its loop it reports every exit first and `Tick` last. Otherwise a deadline could pass for
+//! a worker that is already dead.
 
 pub mod policy;
+mod saved;
 pub mod signal;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
+use crate::saved::words;
 use policy::{Policy, Time};
+pub use saved::{SavedSupervisor, SavedWorker};
 use signal::Signal;
 use std::time::Duration;
 use worker::{Generation, Pid, Role, StartFailure, Status, StopState, WaitStatus, Worker};
 
-/// The kernel's news, as far as it concerns workers.
+/// News from the kernel, from a worker or from the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The answer to `Spawn`: the worker is forked.
+    /// Answers `Spawn`: the worker is forked.
     Spawned(Pid),
-    /// The answer to `Spawn`: there was no fork.
+    /// Answers `Spawn`: the fork failed.
     SpawnFailed,
-    /// The candidate's program has replaced the fork of ours.
+    /// The program of the candidate has replaced the fork.
     Executed,
-    /// This worker, or a child of it, says that it serves.
+    /// This worker, or a child of it, says that it is ready.
     Ready(Pid),
-    /// It asks for this much time, from now on, to become ready.
+    /// This worker asks for so much time, from now on, to become ready.
     Extend(Pid, Duration),
-    /// A child was reaped. It need not be a worker: process 1 reaps strangers.
+    /// A child was reaped. It need not be a worker: process 1 reaps orphans of any program.
     Exited { pid: Pid, status: WaitStatus },
     /// SIGHUP.
     Hup,
     /// SIGTERM, SIGINT or SIGQUIT.
     Finish(Signal),
-    /// The end of a turn: deadlines are looked at.
+    /// The end of a turn: a deadline may have passed.
     Tick,
 }
 
+/// An order to the caller of the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Spawn {
@@ -47,178 +82,214 @@ pub enum Action {
     },
     /// Write the status file.
     Publish(Status),
-    /// A line for the log that Perl's start_server has too.
+    /// Log a line that Perl's start_server also logs.
     LogCompat(String),
-    /// A line for the log that only we have.
+    /// Log a line of our own.
     LogNote(String),
-    /// Nobody is left: leave.
+    /// Exit: no worker is left.
     Finish(Outcome),
 }
 
-/// StartReason it ends.
+/// The reason for the exit of start_server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// SIGTERM, SIGINT or SIGQUIT came.
     Stopped,
     /// No worker could be started.
     GivenUp,
 }
 
-/// Attempts are at least this far apart even with `--interval=0`, so that a program that cannot start does
-/// not eat the machine.
+/// The shortest time from one start to the next. Without it, and with `--interval=0`, a program that exits at once
+/// would be started thousands of times a second.
 pub const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
+/// The state of all workers.
 pub struct Supervisor {
     phase: Phase,
-    /// The generation of the last attempt.
+    /// The generation of the last start, even if it failed.
     generation: Generation,
-    /// All that live, oldest first. At most one is the candidate, and at most one is current.
+    /// All live workers, oldest first. At most one is the candidate, and at most one is current.
     workers: Vec<Worker>,
-    /// When the last attempt was made.
-    attempted: Time,
-    /// A HUP came during a restart: one more follows it, however many came.
+    /// The time of the last start, even if it failed.
+    last_start: Time,
+    /// At least one HUP came during a start: one more restart follows.
     restart_again: bool,
-    /// Failed attempts in a row.
+    /// Failed starts in a row.
     failures: u32,
-    /// There, until a worker stands, once an attempt has failed.
+    /// The last failed start, until a worker passes its check.
     start_failure: Option<StartFailure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// A worker is being started.
-    Starting {
-        why: StartReason,
-        step: Step,
-    },
-    /// The current worker stands and nothing is in progress.
-    Up {
-        since: Time,
-    },
-    /// New and old serve side by side.
-    Delaying {
-        since: Time,
-        until: Time,
-    },
-    /// Everyone was told to finish.
+    Starting(StartReason, StartStep),
+    /// The current worker is up and nothing is in progress.
+    Up { since: Time },
+    /// The current worker and the old ones serve side by side.
+    Delaying { since: Time, until: Time },
+    /// No worker is started any more. The remaining ones are about to exit.
     Finishing(Outcome),
+    /// No worker is left, and the caller has been ordered to exit.
     Finished,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StartReason {
-    /// There is no current worker: at the beginning, and when it died unexpectedly.
-    NoWorker,
-    /// HUP or auto-restart: once the new one stands, the old ones are told to finish.
-    Restart,
+words! {
+    /// Saved in the field `vacancy`, which is true if there is no current worker.
+    pub enum StartReason {
+        /// There is no current worker: this is the first start, or the current worker has exited.
+        #[default]
+        NoWorker = "true",
+        /// The new worker replaces old ones. They are signalled when it has passed its check.
+        Restart = "false",
+    }
 }
 
-/// Where an attempt is. A trial ends at `until`, if ever: who had to live to the end of the interval has passed
-/// then; who had to become ready has not.
+/// In `Executing` and `Checking`, `until` is the deadline of the check: reaching it means success with `--interval`,
+/// failure with `--ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// `Spawn` waits for its answer.
+enum StartStep {
+    /// `Spawn` is not answered yet.
     Forking,
-    /// Forked, but the program has not replaced the fork yet: however long that takes, it has not started.
+    /// The fork has not executed the program yet. On a slow file system this can outlast the interval, and then the
+    /// worker has not passed its check.
     Executing { until: Option<Time> },
-    /// The program runs.
-    Proving { until: Option<Time> },
-    /// It did not become ready in time and was killed: its death is awaited.
+    /// The program runs, but can still fail.
+    Checking { until: Option<Time> },
+    /// The worker was not ready in time. It was sent SIGKILL, but has not exited yet.
     Overdue,
-    /// It failed. Perl waits out the interval even after an early death; without that, a storm of respawns
-    /// would hide the cause.
+    /// The start failed. As in Perl, the next one waits for the end of the interval, even after an early exit:
+    /// a storm of starts would hide the cause.
     Pausing { until: Time },
 }
 
+/// The reaction to one event: its actions, and the values on which they depend.
+struct Reaction<'a> {
+    now: Time,
+    policy: &'a Policy,
+    actions: Vec<Action>,
+}
+
+impl Reaction<'_> {
+    fn log_compat(&mut self, line: String) {
+        self.actions.push(Action::LogCompat(line));
+    }
+
+    fn log_note(&mut self, line: String) {
+        self.actions.push(Action::LogNote(line));
+    }
+
+    fn signal(&mut self, pid: Pid, signal: Signal) {
+        self.actions.push(Action::Signal { pid, signal });
+    }
+
+    /// Signals a worker to finish.
+    fn stop(&mut self, worker: &mut Worker, signal: Signal) {
+        self.signal(worker.pid, signal);
+        // A stopped process acts on the signal only when it is continued.
+        self.signal(worker.pid, Signal::CONT);
+        // --kill-timeout begins with the first signal.
+        if worker.stop == StopState::NotSignalled {
+            worker.stop = StopState::SignalledAt(self.now);
+        }
+    }
+
+    fn kill(&mut self, worker: &mut Worker) {
+        self.signal(worker.pid, Signal::KILL);
+        worker.stop = StopState::Killed;
+    }
+}
+
 impl Supervisor {
-    /// The supervisor of no worker yet, and what it wants done first.
+    /// Returns a supervisor that starts its first worker, and the action for that.
     pub fn start(now: Time) -> (Supervisor, Vec<Action>) {
-        let mut actions = Vec::new();
-        let mut supervisor = Supervisor {
-            phase: Phase::Finished,
-            generation: 0,
+        let generation = 1;
+        let supervisor = Supervisor {
+            phase: Phase::Starting(StartReason::NoWorker, StartStep::Forking),
+            generation,
             workers: Vec::new(),
-            attempted: now,
+            last_start: now,
             restart_again: false,
             failures: 0,
             start_failure: None,
         };
-        supervisor.spawn(StartReason::NoWorker, now, &mut actions);
-        (supervisor, actions)
+        (supervisor, vec![Action::Spawn { generation }])
     }
 
+    /// Takes in one event and returns the actions that it causes, in order.
     pub fn handle(&mut self, event: Event, now: Time, policy: &Policy) -> Vec<Action> {
-        let mut actions = Vec::new();
+        let mut reaction = Reaction {
+            now,
+            policy,
+            actions: Vec::new(),
+        };
         match event {
-            Event::Spawned(pid) => self.spawned(pid, now, policy, &mut actions),
-            Event::SpawnFailed => {
-                if let Phase::Starting {
-                    why,
-                    step: Step::Forking,
-                } = self.phase
-                {
-                    self.failed(why, now, policy, &mut actions);
-                }
-            }
-            Event::Executed => {
-                if let Phase::Starting {
-                    why,
-                    step: Step::Executing { until },
-                } = self.phase
-                {
-                    self.phase = Phase::Starting {
-                        why,
-                        step: Step::Proving { until },
-                    };
-                }
-            }
-            Event::Ready(pid) => self.ready(pid, now, policy, &mut actions),
-            Event::Extend(pid, time) => self.extend(pid, now + time),
-            Event::Exited { pid, status } => self.exited(pid, status, now, policy, &mut actions),
-            Event::Hup => self.hup(now, &mut actions),
-            Event::Finish(received) => self.finish(received, now, policy, &mut actions),
-            Event::Tick => self.tick(now, policy, &mut actions),
+            Event::Spawned(pid) => self.on_spawned(pid, &mut reaction),
+            Event::SpawnFailed => self.on_spawn_failed(&mut reaction),
+            Event::Executed => self.on_executed(),
+            Event::Ready(pid) => self.on_ready(pid, &mut reaction),
+            Event::Extend(pid, time) => self.on_extend(pid, now + time),
+            Event::Exited { pid, status } => self.on_exited(pid, status, &mut reaction),
+            Event::Hup => self.on_hup(&mut reaction),
+            Event::Finish(received) => self.on_finish(received, &mut reaction),
+            Event::Tick => self.on_tick(&mut reaction),
         }
-        actions
+        reaction.actions
     }
 
-    /// When `Tick` is wanted at the latest, if no other news comes.
+    /// Returns the time at which the supervisor needs a `Tick`, even if nothing else happens.
     pub fn deadline(&self, policy: &Policy) -> Option<Time> {
-        let next_step = match self.phase {
-            Phase::Starting { step, .. } => match step {
-                Step::Proving { until } => until,
-                Step::Executing { until } => until.filter(|_| policy.readiness.is_announced()),
-                Step::Pausing { until } => Some(until),
-                Step::Forking | Step::Overdue => None,
+        let phase_ends = match self.phase {
+            Phase::Starting(_, step) => match step {
+                StartStep::Executing { until } => until.filter(|_| policy.readiness.is_announced()),
+                StartStep::Checking { until } => until,
+                StartStep::Pausing { until } => Some(until),
+                StartStep::Forking | StartStep::Overdue => None,
             },
+            Phase::Up { since } => policy
+                .auto_restart
+                .map(|interval| self.auto_restart_time(since, interval)),
             Phase::Delaying { until, .. } => Some(until),
-            Phase::Up { since } => self
-                .next_auto_restart(since, policy)
-                .map(|restart| restart.at),
             Phase::Finishing(_) | Phase::Finished => None,
         };
         let kills = self
             .workers
             .iter()
-            .filter_map(|worker| kill_at(worker, policy));
-        kills.chain(next_step).min()
+            .filter_map(|worker| kill_time(worker, policy));
+        kills.chain(phase_ends).min()
     }
 
-    /// Whether a worker stands and nothing is in progress.
+    /// Returns true if the current worker is up and nothing is in progress.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up { .. })
     }
 
-    /// Whether everybody was told to finish.
+    /// Returns true if no worker is started any more.
     pub fn is_finishing(&self) -> bool {
         matches!(self.phase, Phase::Finishing(_) | Phase::Finished)
     }
 
-    fn spawned(&mut self, pid: Pid, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
-        let Phase::Starting {
-            why,
-            step: Step::Forking,
-        } = self.phase
-        else {
+    /// Returns true if this is the worker that is being started.
+    pub fn is_candidate(&self, pid: Pid) -> bool {
+        self.workers
+            .iter()
+            .any(|worker| worker.pid == pid && worker.role == Role::Candidate)
+    }
+
+    /// Returns the status that was published last.
+    pub fn status(&self) -> Status {
+        let passed = self
+            .workers
+            .iter()
+            .filter(|worker| worker.role != Role::Candidate);
+        Status {
+            workers: passed.copied().collect(),
+            start_failure: self.start_failure,
+        }
+    }
+
+    fn on_spawned(&mut self, pid: Pid, reaction: &mut Reaction) {
+        let Phase::Starting(why, StartStep::Forking) = self.phase else {
             return;
         };
         self.workers.push(Worker {
@@ -227,480 +298,378 @@ impl Supervisor {
             role: Role::Candidate,
             stop: StopState::NotSignalled,
         });
-        let trial = match policy.readiness.is_announced() {
-            true => policy.start_timeout,
-            false => Some(policy.interval),
+        let limit = if reaction.policy.readiness.is_announced() {
+            reaction.policy.start_timeout
+        } else {
+            Some(reaction.policy.interval)
         };
-        self.phase = Phase::Starting {
-            why,
-            step: Step::Executing {
-                until: trial.map(|trial| now + trial),
-            },
-        };
-        log_compat(actions, format!("starting new worker {pid}"));
+        let until = limit.map(|limit| reaction.now + limit);
+        self.phase = Phase::Starting(why, StartStep::Executing { until });
+        reaction.log_compat(format!("starting new worker {pid}"));
     }
 
-    fn ready(&mut self, pid: Pid, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
-        if !policy.readiness.is_announced() || !self.is_candidate(pid) {
+    fn on_spawn_failed(&mut self, reaction: &mut Reaction) {
+        if let Phase::Starting(why, StartStep::Forking) = self.phase {
+            self.on_start_failed(why, reaction);
+        }
+    }
+
+    fn on_executed(&mut self) {
+        if let Phase::Starting(why, StartStep::Executing { until }) = self.phase {
+            self.phase = Phase::Starting(why, StartStep::Checking { until });
+        }
+    }
+
+    fn on_ready(&mut self, pid: Pid, reaction: &mut Reaction) {
+        if !reaction.policy.readiness.is_announced() || !self.is_candidate(pid) {
             return;
         }
-        // Its word may be heard before the news that its program runs.
-        if let Phase::Starting {
-            why,
-            step: Step::Executing { .. } | Step::Proving { .. },
-        } = self.phase
+        // The message of the worker can arrive before the news that its program runs.
+        if let Phase::Starting(why, StartStep::Executing { .. } | StartStep::Checking { .. }) =
+            self.phase
         {
-            self.stand(why, now, policy, actions);
+            self.promote(why, reaction);
         }
     }
 
-    fn extend(&mut self, pid: Pid, to: Time) {
-        let is_candidate = self.is_candidate(pid);
-        if let Phase::Starting {
-            step: Step::Executing { until: Some(until) } | Step::Proving { until: Some(until) },
-            ..
-        } = &mut self.phase
+    fn on_extend(&mut self, pid: Pid, to: Time) {
+        if !self.is_candidate(pid) {
+            return;
+        }
+        if let Phase::Starting(
+            _,
+            StartStep::Executing { until: Some(until) }
+            | StartStep::Checking { until: Some(until) },
+        ) = &mut self.phase
         {
-            if is_candidate {
-                *until = to.max(*until);
-            }
+            *until = to.max(*until);
         }
     }
 
-    /// Whether this worker is the one that is being started.
-    pub fn is_candidate(&self, pid: Pid) -> bool {
-        self.workers
-            .iter()
-            .any(|worker| worker.pid == pid && worker.role == Role::Candidate)
-    }
-
-    fn exited(
-        &mut self,
-        pid: Pid,
-        status: WaitStatus,
-        now: Time,
-        policy: &Policy,
-        actions: &mut Vec<Action>,
-    ) {
+    fn on_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
         let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) else {
             return;
         };
         let role = self.workers.remove(index).role;
-        match self.phase {
-            Phase::Finishing(outcome) => {
-                log_compat(actions, format!("worker {pid} died, status:{status}"));
-                if role != Role::Candidate {
-                    self.publish(actions);
-                }
-                self.finish_if_alone(outcome, actions);
+        if let Phase::Finishing(outcome) = self.phase {
+            reaction.log_compat(format!("worker {pid} died, status:{status}"));
+            if role != Role::Candidate {
+                self.publish(reaction);
             }
-            Phase::Finished => {}
-            Phase::Starting { .. } | Phase::Up { .. } | Phase::Delaying { .. } => {
-                match role {
-                    Role::Candidate => {
-                        log_compat(actions, format!("new worker {pid} seems to have failed to start, exit status:{status}"));
-                        if let Phase::Starting { why, .. } = self.phase {
-                            self.failed(why, now, policy, actions);
-                        }
-                    }
-                    Role::Current => {
-                        log_compat(
-                            actions,
-                            format!(
-                                "worker {pid} died unexpectedly with status:{status}, restarting"
-                            ),
-                        );
-                        self.publish(actions);
-                        // During the delay the old ones were not told yet: they serve until a successor stands.
-                        let delaying = matches!(self.phase, Phase::Delaying { .. });
-                        let why = if delaying {
-                            StartReason::Restart
-                        } else {
-                            StartReason::NoWorker
-                        };
-                        self.begin(why, now, actions);
-                    }
-                    Role::Old => {
-                        log_compat(actions, format!("old worker {pid} died, status:{status}"));
-                        self.publish(actions);
-                    }
-                }
+            return self.finish_if_no_worker_is_left(outcome, reaction);
+        }
+        match role {
+            Role::Candidate => self.on_candidate_exited(pid, status, reaction),
+            Role::Current => self.on_current_exited(pid, status, reaction),
+            Role::Old => {
+                reaction.log_compat(format!("old worker {pid} died, status:{status}"));
+                self.publish(reaction);
             }
         }
     }
 
-    /// An attempt to start a worker has failed.
-    fn failed(&mut self, why: StartReason, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    fn on_candidate_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
+        reaction.log_compat(format!(
+            "new worker {pid} seems to have failed to start, exit status:{status}"
+        ));
+        if let Phase::Starting(why, _) = self.phase {
+            self.on_start_failed(why, reaction);
+        }
+    }
+
+    fn on_current_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
+        reaction.log_compat(format!(
+            "worker {pid} died unexpectedly with status:{status}, restarting"
+        ));
+        self.publish(reaction);
+        // During the delay the old workers are still serving. They are signalled when the next worker is up.
+        let why = if matches!(self.phase, Phase::Delaying { .. }) {
+            StartReason::Restart
+        } else {
+            StartReason::NoWorker
+        };
+        self.spawn_or_pause(why, reaction);
+    }
+
+    /// Pauses before the next start, or gives up if too many have failed.
+    fn on_start_failed(&mut self, why: StartReason, reaction: &mut Reaction) {
         self.failures += 1;
-        self.start_failure = policy.tells_failures().then_some(StartFailure {
-            failed: self.generation,
-            given_up: false,
-        });
-        if policy.max_start_failures == self.failures {
-            return self.give_up(now, policy, actions);
+        self.start_failure = reaction
+            .policy
+            .publishes_failures()
+            .then_some(StartFailure {
+                failed: self.generation,
+                given_up: false,
+            });
+        if self.failures == reaction.policy.max_start_failures {
+            return self.give_up(reaction);
         }
         if self.start_failure.is_some() {
-            self.publish(actions);
+            self.publish(reaction);
         }
-        self.pause(why, self.attempted + policy.interval);
+        self.pause(why, self.last_start + reaction.policy.interval);
     }
 
-    /// The newest worker that was not told to finish is the current one again; without one it is all over.
-    fn give_up(&mut self, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    /// Makes an old worker the current one again, or finishes if none can stay.
+    fn give_up(&mut self, reaction: &mut Reaction) {
         let failures = std::mem::take(&mut self.failures);
-        let serving = self.workers.iter_mut().rev();
-        let Some(heir) = serving
-            .filter(|worker| worker.stop == StopState::NotSignalled)
-            .find(|worker| worker.role == Role::Old)
-        else {
-            log_note(
-                actions,
-                format!("giving up after {failures} failed starts, no worker is left to serve"),
-            );
-            self.phase = Phase::Finishing(Outcome::GivenUp);
-            return self.finish_if_alone(Outcome::GivenUp, actions);
+        // At most one old worker has not been signalled yet.
+        let can_stay = |worker: &&mut Worker| {
+            worker.role == Role::Old && worker.stop == StopState::NotSignalled
         };
-        heir.role = Role::Current;
-        let generation = heir.generation;
-        log_note(
-            actions,
-            format!("giving up the restart after {failures} failed starts, generation {generation} is still serving"),
-        );
-        // The outcome is that of the restart that follows, if one does.
-        if let Some(start_failure) = &mut self.start_failure {
-            start_failure.given_up = !self.restart_again;
+        let Some(worker) = self.workers.iter_mut().find(can_stay) else {
+            reaction.log_note(format!(
+                "giving up after {failures} failed starts, no worker is left to serve"
+            ));
+            self.phase = Phase::Finishing(Outcome::GivenUp);
+            return self.finish_if_no_worker_is_left(Outcome::GivenUp, reaction);
+        };
+        worker.role = Role::Current;
+        let generation = worker.generation;
+        reaction.log_note(format!(
+            "giving up the restart after {failures} failed starts, generation {generation} is still serving"
+        ));
+        // A HUP that came meanwhile causes the next restart at once: until that fails, too, nothing is given up.
+        if let Some(failure) = &mut self.start_failure {
+            failure.given_up = !self.restart_again;
         }
-        self.publish(actions);
-        self.settle(now, now, policy, actions);
+        self.publish(reaction);
+        self.enter_up(reaction.now, reaction);
     }
 
-    fn hup(&mut self, now: Time, actions: &mut Vec<Action>) {
+    fn on_hup(&mut self, reaction: &mut Reaction) {
         match self.phase {
             Phase::Up { .. } => {
-                log_compat(actions, "received HUP, spawning a new worker".to_string());
-                self.restart(now, actions);
+                reaction.log_compat("received HUP, spawning a new worker".to_string());
+                self.restart(reaction);
             }
-            Phase::Starting { .. } | Phase::Delaying { .. } => self.restart_again = true,
+            Phase::Starting(..) | Phase::Delaying { .. } => self.restart_again = true,
             Phase::Finishing(_) | Phase::Finished => {}
         }
     }
 
-    fn restart(&mut self, now: Time, actions: &mut Vec<Action>) {
+    fn restart(&mut self, reaction: &mut Reaction) {
         self.restart_again = false;
         for worker in &mut self.workers {
             worker.role = Role::Old;
         }
-        if let Some(start_failure) = self
-            .start_failure
-            .as_mut()
-            .filter(|start_failure| start_failure.given_up)
-        {
-            start_failure.given_up = false;
-            self.publish(actions);
+        let given_up = |failure: &&mut StartFailure| failure.given_up;
+        if let Some(failure) = self.start_failure.as_mut().filter(given_up) {
+            failure.given_up = false;
+            self.publish(reaction);
         }
-        self.begin(StartReason::Restart, now, actions);
+        self.spawn_or_pause(StartReason::Restart, reaction);
     }
 
-    /// Makes an attempt at once, or as soon as the last one lies far enough back.
-    fn begin(&mut self, why: StartReason, now: Time, actions: &mut Vec<Action>) {
-        if now >= self.attempted + SHORTEST_PAUSE {
-            self.spawn(why, now, actions);
-        } else {
-            self.pause(why, now);
-        }
-    }
-
-    fn finish(&mut self, received: Signal, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    fn on_finish(&mut self, received: Signal, reaction: &mut Reaction) {
         let outcome = match self.phase {
             Phase::Finished => return,
             Phase::Finishing(outcome) => outcome,
-            Phase::Starting { .. } | Phase::Up { .. } | Phase::Delaying { .. } => Outcome::Stopped,
+            Phase::Starting(..) | Phase::Up { .. } | Phase::Delaying { .. } => Outcome::Stopped,
         };
         self.phase = Phase::Finishing(outcome);
         let signal = if received == Signal::INT {
             Signal::TERM
         } else {
-            policy.signal_on_term
+            reaction.policy.signal_on_term
         };
-        let everyone = pids(&self.workers);
-        log_compat(
-            actions,
-            format!(
-                "received {received}, sending {signal} to all workers:{}",
-                join(&everyone)
-            ),
-        );
-        self.tell_to_finish(|_| true, signal, now, actions);
-        self.finish_if_alone(outcome, actions);
+        reaction.log_compat(format!(
+            "received {received}, sending {signal} to all workers:{}",
+            join_pids(&self.workers)
+        ));
+        for worker in &mut self.workers {
+            reaction.stop(worker, signal);
+        }
+        self.finish_if_no_worker_is_left(outcome, reaction);
     }
 
-    fn finish_if_alone(&mut self, outcome: Outcome, actions: &mut Vec<Action>) {
+    fn finish_if_no_worker_is_left(&mut self, outcome: Outcome, reaction: &mut Reaction) {
         if self.workers.is_empty() {
             self.phase = Phase::Finished;
-            log_compat(actions, "exiting".to_string());
-            actions.push(Action::Finish(outcome));
+            reaction.log_compat("exiting".to_string());
+            reaction.actions.push(Action::Finish(outcome));
         }
     }
 
-    fn tick(&mut self, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
-        self.kill_who_did_not_finish(now, policy, actions);
+    fn on_tick(&mut self, reaction: &mut Reaction) {
+        self.kill_after_timeout(reaction);
+        let due = |until: Time| until <= reaction.now;
+        let announced = reaction.policy.readiness.is_announced();
         match self.phase {
-            Phase::Starting {
-                why,
-                step: Step::Pausing { until },
-            } if until <= now => self.spawn(why, now, actions),
-            Phase::Starting {
-                why,
-                step: Step::Executing { until: Some(until) } | Step::Proving { until: Some(until) },
-            } if until <= now && policy.readiness.is_announced() => self.kill_overdue(why, actions),
-            Phase::Starting {
-                why,
-                step: Step::Proving { until: Some(until) },
-            } if until <= now => self.stand(why, now, policy, actions),
-            Phase::Delaying { since, until } if until <= now => {
-                self.end_old_workers(since, now, policy, actions)
+            Phase::Starting(why, StartStep::Pausing { until }) if due(until) => {
+                self.spawn(why, reaction);
             }
-            Phase::Up { since } => self.restart_by_time(since, now, policy, actions),
-            Phase::Starting { .. }
+            Phase::Starting(
+                why,
+                StartStep::Executing { until: Some(until) }
+                | StartStep::Checking { until: Some(until) },
+            ) if due(until) && announced => self.kill_overdue(why, reaction),
+            Phase::Starting(why, StartStep::Checking { until: Some(until) }) if due(until) => {
+                self.promote(why, reaction);
+            }
+            Phase::Delaying { since, until } if due(until) => {
+                self.signal_old_workers(since, reaction);
+            }
+            Phase::Up { since } => self.auto_restart(since, reaction),
+            Phase::Starting(..)
             | Phase::Delaying { .. }
             | Phase::Finishing(_)
             | Phase::Finished => {}
         }
     }
 
-    fn kill_who_did_not_finish(&mut self, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    fn kill_after_timeout(&mut self, reaction: &mut Reaction) {
         for worker in &mut self.workers {
-            if kill_at(worker, policy).is_some_and(|at| at <= now) {
+            if kill_time(worker, reaction.policy).is_some_and(|time| time <= reaction.now) {
                 let pid = worker.pid;
-                log_note(
-                    actions,
-                    format!("worker {pid} has not ended within --kill-timeout, killing it"),
-                );
-                kill(worker, actions);
+                reaction.log_note(format!(
+                    "worker {pid} has not ended within --kill-timeout, killing it"
+                ));
+                reaction.kill(worker);
             }
         }
     }
 
-    /// The candidate has not become ready in time.
-    fn kill_overdue(&mut self, why: StartReason, actions: &mut Vec<Action>) {
+    /// Kills the candidate: it was not ready in time.
+    fn kill_overdue(&mut self, why: StartReason, reaction: &mut Reaction) {
         if let Some(candidate) = self.workers.last_mut() {
             let pid = candidate.pid;
-            log_note(
-                actions,
-                format!("new worker {pid} is not ready within --start-timeout, killing it"),
-            );
-            kill(candidate, actions);
+            reaction.log_note(format!(
+                "new worker {pid} is not ready within --start-timeout, killing it"
+            ));
+            reaction.kill(candidate);
         }
-        let step = Step::Overdue;
-        self.phase = Phase::Starting { why, step };
+        self.phase = Phase::Starting(why, StartStep::Overdue);
     }
 
-    /// The candidate has passed its check.
-    fn stand(&mut self, why: StartReason, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    /// Makes the candidate the current worker: it has passed its check.
+    fn promote(&mut self, why: StartReason, reaction: &mut Reaction) {
         if let Some(candidate) = self.workers.last_mut() {
             candidate.role = Role::Current;
         }
         self.failures = 0;
         self.start_failure = None;
-        self.publish(actions);
+        self.publish(reaction);
         match why {
-            StartReason::NoWorker => self.settle(now, now, policy, actions),
-            StartReason::Restart => {
-                let old = match self.old_workers() {
-                    old if old.is_empty() => "none".to_string(),
-                    old => join(&old),
-                };
-                let signal = policy.signal_on_hup;
-                log_compat(
-                    actions,
-                    format!("new worker is now running, sending {signal} to old workers:{old}"),
-                );
-                match policy.kill_old_delay {
-                    Duration::ZERO => self.end_old_workers(now, now, policy, actions),
-                    delay => {
-                        log_compat(
-                            actions,
-                            format!(
-                                "sleeping {} secs before killing old workers",
-                                delay.as_secs()
-                            ),
-                        );
-                        self.phase = Phase::Delaying {
-                            since: now,
-                            until: now + delay,
-                        };
-                    }
-                }
-            }
+            StartReason::NoWorker => self.enter_up(reaction.now, reaction),
+            StartReason::Restart => self.replace_old_workers(reaction),
         }
     }
 
-    fn end_old_workers(
-        &mut self,
-        since: Time,
-        now: Time,
-        policy: &Policy,
-        actions: &mut Vec<Action>,
-    ) {
-        log_compat(actions, "killing old workers".to_string());
-        let is_old = |worker: &Worker| worker.role == Role::Old;
-        self.tell_to_finish(is_old, policy.signal_on_hup, now, actions);
-        self.settle(since, now, policy, actions);
+    fn replace_old_workers(&mut self, reaction: &mut Reaction) {
+        let signal = reaction.policy.signal_on_hup;
+        let mut pids = join_pids(self.old_workers());
+        if pids.is_empty() {
+            pids = "none".to_string();
+        }
+        reaction.log_compat(format!(
+            "new worker is now running, sending {signal} to old workers:{pids}"
+        ));
+        let since = reaction.now;
+        let delay = reaction.policy.kill_old_delay;
+        if delay.is_zero() {
+            return self.signal_old_workers(since, reaction);
+        }
+        let seconds = delay.as_secs();
+        reaction.log_compat(format!(
+            "sleeping {seconds} secs before killing old workers"
+        ));
+        let until = since + delay;
+        self.phase = Phase::Delaying { since, until };
     }
 
-    fn settle(&mut self, since: Time, now: Time, policy: &Policy, actions: &mut Vec<Action>) {
+    /// Ends a restart. `since` is the time at which the current worker passed its check.
+    fn signal_old_workers(&mut self, since: Time, reaction: &mut Reaction) {
+        reaction.log_compat("killing old workers".to_string());
+        let old = |worker: &&mut Worker| worker.role == Role::Old;
+        for worker in self.workers.iter_mut().filter(old) {
+            reaction.stop(worker, reaction.policy.signal_on_hup);
+        }
+        self.enter_up(since, reaction);
+    }
+
+    /// Ends a start or a restart, and begins the next restart if one is due already.
+    fn enter_up(&mut self, since: Time, reaction: &mut Reaction) {
         self.phase = Phase::Up { since };
         if self.restart_again {
-            self.hup(now, actions);
+            self.on_hup(reaction);
         } else {
-            self.restart_by_time(since, now, policy, actions);
+            self.auto_restart(since, reaction);
         }
     }
 
-    fn restart_by_time(
-        &mut self,
-        since: Time,
-        now: Time,
-        policy: &Policy,
-        actions: &mut Vec<Action>,
-    ) {
-        if let Some(restart) = self
-            .next_auto_restart(since, policy)
-            .filter(|restart| restart.at <= now)
-        {
-            let interval = restart.interval.as_secs();
-            let forced = if restart.forced { "forced, " } else { "" };
-            log_compat(
-                actions,
-                format!("autorestart triggered ({forced}interval={interval})"),
-            );
-            self.restart(now, actions);
-        }
-    }
-
-    fn next_auto_restart(&self, since: Time, policy: &Policy) -> Option<AutoRestart> {
-        let interval = policy.auto_restart?;
-        let forced = !self.old_workers().is_empty();
-        let at = since + if forced { interval * 2 } else { interval };
-        Some(AutoRestart {
-            at,
-            interval,
-            forced,
-        })
-    }
-
-    fn spawn(&mut self, why: StartReason, now: Time, actions: &mut Vec<Action>) {
-        self.generation += 1;
-        self.attempted = now;
-        self.phase = Phase::Starting {
-            why,
-            step: Step::Forking,
+    /// Restarts if the auto-restart is due.
+    fn auto_restart(&mut self, since: Time, reaction: &mut Reaction) {
+        let Some(interval) = reaction.policy.auto_restart else {
+            return;
         };
-        actions.push(Action::Spawn {
-            generation: self.generation,
-        });
+        if self.auto_restart_time(since, interval) <= reaction.now {
+            let forced = if self.has_old_workers() {
+                "forced, "
+            } else {
+                ""
+            };
+            let interval = interval.as_secs();
+            reaction.log_compat(format!(
+                "autorestart triggered ({forced}interval={interval})"
+            ));
+            self.restart(reaction);
+        }
+    }
+
+    /// Returns the time of the next auto-restart. It waits until old workers have exited, but not longer than one
+    /// more interval.
+    fn auto_restart_time(&self, since: Time, interval: Duration) -> Time {
+        let intervals = if self.has_old_workers() { 2 } else { 1 };
+        since + interval * intervals
+    }
+
+    /// Starts a worker at once, or after a pause if the last start is too recent.
+    fn spawn_or_pause(&mut self, why: StartReason, reaction: &mut Reaction) {
+        if reaction.now >= self.last_start + SHORTEST_PAUSE {
+            self.spawn(why, reaction);
+        } else {
+            self.pause(why, reaction.now);
+        }
+    }
+
+    fn spawn(&mut self, why: StartReason, reaction: &mut Reaction) {
+        self.generation += 1;
+        self.last_start = reaction.now;
+        self.phase = Phase::Starting(why, StartStep::Forking);
+        let generation = self.generation;
+        reaction.actions.push(Action::Spawn { generation });
     }
 
     fn pause(&mut self, why: StartReason, until: Time) {
-        let until = until.max(self.attempted + SHORTEST_PAUSE);
-        self.phase = Phase::Starting {
-            why,
-            step: Step::Pausing { until },
-        };
+        let until = until.max(self.last_start + SHORTEST_PAUSE);
+        self.phase = Phase::Starting(why, StartStep::Pausing { until });
     }
 
-    /// Tells workers to finish. One that is stopped would not notice before it is continued.
-    fn tell_to_finish(
-        &mut self,
-        whom: impl Fn(&Worker) -> bool,
-        signal: Signal,
-        now: Time,
-        actions: &mut Vec<Action>,
-    ) {
-        for worker in self.workers.iter_mut().filter(|worker| whom(worker)) {
-            let pid = worker.pid;
-            actions.push(Action::Signal { pid, signal });
-            let signal = Signal::CONT;
-            actions.push(Action::Signal { pid, signal });
-            // The time to finish in begins with the first word.
-            if worker.stop == StopState::NotSignalled {
-                worker.stop = StopState::SignalledAt(now);
-            }
-        }
+    fn publish(&self, reaction: &mut Reaction) {
+        reaction.actions.push(Action::Publish(self.status()));
     }
 
-    fn publish(&self, actions: &mut Vec<Action>) {
-        actions.push(Action::Publish(self.status()));
-    }
-
-    /// What was published last.
-    pub fn status(&self) -> Status {
-        let proved = self
-            .workers
+    fn old_workers(&self) -> impl Iterator<Item = &Worker> {
+        self.workers
             .iter()
-            .filter(|worker| worker.role != Role::Candidate);
-        Status {
-            workers: proved.copied().collect(),
-            start_failure: self.start_failure,
-        }
+            .filter(|worker| worker.role == Role::Old)
     }
 
-    fn old_workers(&self) -> Vec<Pid> {
-        pids(
-            self.workers
-                .iter()
-                .filter(|worker| worker.role == Role::Old),
-        )
+    fn has_old_workers(&self) -> bool {
+        self.old_workers().next().is_some()
     }
 }
 
-/// The next restart by time.
-struct AutoRestart {
-    at: Time,
-    interval: Duration,
-    /// Old workers of the last restart are still there, and it has waited twice as long for them.
-    forced: bool,
-}
-
-fn kill(worker: &mut Worker, actions: &mut Vec<Action>) {
-    worker.stop = StopState::Killed;
-    actions.push(Action::Signal {
-        pid: worker.pid,
-        signal: Signal::KILL,
-    });
-}
-
-/// When a worker that was told to finish is to be killed.
-fn kill_at(worker: &Worker, policy: &Policy) -> Option<Time> {
+/// Returns the time at which `--kill-timeout` is over for this worker.
+fn kill_time(worker: &Worker, policy: &Policy) -> Option<Time> {
     match worker.stop {
-        StopState::SignalledAt(told) => policy.kill_timeout.map(|timeout| told + timeout),
+        StopState::SignalledAt(time) => policy.kill_timeout.map(|timeout| time + timeout),
         StopState::NotSignalled | StopState::Killed => None,
     }
 }
 
-fn log_compat(actions: &mut Vec<Action>, line: String) {
-    actions.push(Action::LogCompat(line));
+fn join_pids<'a>(workers: impl IntoIterator<Item = &'a Worker>) -> String {
+    let pids = workers.into_iter().map(|worker| worker.pid.to_string());
+    pids.collect::<Vec<_>>().join(",")
 }
-
-fn log_note(actions: &mut Vec<Action>, line: String) {
-    actions.push(Action::LogNote(line));
-}
-
-fn pids<'a>(workers: impl IntoIterator<Item = &'a Worker>) -> Vec<Pid> {
-    workers.into_iter().map(|worker| worker.pid).collect()
-}
-
-fn join(pids: &[Pid]) -> String {
-    pids.iter()
-        .map(Pid::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-mod saved;
-pub use saved::{Saved, SavedWorker};
-
-#[cfg(test)]
-mod simulation;
-#[cfg(test)]
-mod tests;

@@ -1,122 +1,36 @@
-//! The timings and signals that steer the supervisor, and how they follow from options and environment. Pure.
+//! The times, signals and limits of the supervisor, from options and environment. Pure.
 
 use crate::supervisor::signal::Signal;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// A moment: the time since a fixed but arbitrary one, on a clock that only goes forward.
+/// A moment, as the time since a fixed one, on a clock that never goes back.
 pub type Time = Duration;
 
-/// Read afresh for every turn of the loop, since envdir can change it.
+/// The times, signals and limits. The daemon reads them again in every turn, because envdir can change them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long a new worker must live to count as started.
+    /// The time for which a new worker must live to pass its check.
     pub interval: Duration,
     pub signal_on_hup: Signal,
     pub signal_on_term: Signal,
-    /// How long a new worker and the old ones serve side by side.
+    /// The time for which a new worker and the old ones serve side by side.
     pub kill_old_delay: Duration,
-    /// The age at which a worker is replaced, if ever.
+    /// The age at which a worker is replaced; `None` is never.
     pub auto_restart: Option<Duration>,
     pub readiness: Readiness,
-    /// How long a new worker may take to say that it is ready, if not for ever.
+    /// The time after which a new worker that is not ready is killed; `None` is never.
     pub start_timeout: Option<Duration>,
-    /// After so many failed attempts in a row a restart is given up; 0 is never.
+    /// A restart is given up after so many failed starts in a row; 0 is never.
     pub max_start_failures: u32,
-    /// How long a worker may take to finish before it is killed, if not for ever.
+    /// The time after which a worker that was signalled to finish is killed; `None` is never.
     pub kill_timeout: Option<Duration>,
 }
 
-/// How a new worker is known to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// It has lived for the interval.
-    Interval,
-    /// It says so by the protocol of sd_notify(3).
-    Notify,
-    /// It writes a newline to the pipe at this descriptor.
-    Descriptor(i32),
-}
-
-impl Readiness {
-    /// Whether the worker itself says so.
-    pub fn is_announced(self) -> bool {
-        self != Readiness::Interval
-    }
-}
-
-/// The default of `--auto-restart-interval`; also what 0 stands for there.
-const AUTO_RESTART_INTERVAL: u32 = 360;
-
-/// The default of `--kill-old-delay` with auto-restart.
-const AUTO_RESTART_KILL_OLD_DELAY: u32 = 5;
-
-impl Policy {
-    /// Whether the status file tells of failed attempts: not as long as all is as under Perl.
-    pub fn tells_failures(&self) -> bool {
-        self.readiness.is_announced() || self.max_start_failures != 0
-    }
-
-    /// Applies the steering variables, as `variable` knows them, to `self`, the policy of the options alone.
-    ///
-    /// A value that is no number of seconds counts as not set; `warn` is told a sentence about it.
-    pub fn with_overrides<'a>(
-        &self,
-        variable: impl Fn(&str) -> Option<&'a OsStr>,
-        mut warn: impl FnMut(String),
-    ) -> Policy {
-        let mut seconds = |name: &str| -> Option<u32> {
-            let text = variable(name)?.to_string_lossy();
-            // Perl takes the empty string for 0 here.
-            if text.is_empty() {
-                return Some(0);
-            }
-            let number = parse_whole(&text);
-            if let Err(reason) = number {
-                warn(format!("{name}={text}: {reason}"));
-            }
-            number.ok()
-        };
-        let enabled =
-            variable("ENABLE_AUTO_RESTART").is_some_and(|value| !value.is_empty() && value != "0");
-        let kill_old_delay = seconds("KILL_OLD_DELAY");
-        let interval = seconds("AUTO_RESTART_INTERVAL").filter(|&seconds| seconds != 0);
-        let kill_timeout = seconds("KILL_TIMEOUT").filter(|&seconds| seconds != 0);
-        let default_delay = if enabled {
-            AUTO_RESTART_KILL_OLD_DELAY
-        } else {
-            0
-        };
+/// The defaults of Perl's start_server.
+impl Default for Policy {
+    fn default() -> Policy {
         Policy {
-            kill_old_delay: Duration::from_secs(kill_old_delay.unwrap_or(default_delay).into()),
-            auto_restart: enabled
-                .then(|| Duration::from_secs(interval.unwrap_or(AUTO_RESTART_INTERVAL).into())),
-            kill_timeout: kill_timeout.map(|seconds| Duration::from_secs(seconds.into())),
-            ..self.clone()
-        }
-    }
-}
-
-/// Reads a whole number as Getopt::Long does: a sign, digits, and `_` anywhere among them.
-pub fn parse_whole(text: &str) -> Result<u32, &'static str> {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let digits: String = unsigned.chars().filter(|&c| c != '_').collect();
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("not a whole number");
-    }
-    let number = digits.parse().map_err(|_| "too large a number")?;
-    match number {
-        1.. if text.starts_with('-') => Err("a negative number"),
-        _ => Ok(number),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn steer(variables: &[(&str, &str)]) -> (Policy, Vec<String>) {
-        let options = Policy {
             interval: Duration::from_secs(1),
             signal_on_hup: Signal::TERM,
             signal_on_term: Signal::TERM,
@@ -126,7 +40,99 @@ mod tests {
             start_timeout: None,
             max_start_failures: 0,
             kill_timeout: None,
+        }
+    }
+}
+
+/// The check that a new worker must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It lives for the interval.
+    Interval,
+    /// It sends `READY=1` as sd_notify(3) does.
+    Notify,
+    /// It writes a newline to the pipe at this descriptor.
+    Descriptor(i32),
+}
+
+impl Readiness {
+    /// Returns true if the worker itself says that it is ready.
+    pub fn is_announced(self) -> bool {
+        self != Readiness::Interval
+    }
+}
+
+/// The default of `--auto-restart-interval`, and the meaning of 0 there.
+const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
+
+/// The default of `--kill-old-delay` with auto-restart.
+const AUTO_RESTART_KILL_OLD_DELAY: Duration = Duration::from_secs(5);
+
+impl Policy {
+    /// Returns true if failed starts are published. With Perl's options alone they are not.
+    pub fn publishes_failures(&self) -> bool {
+        self.readiness.is_announced() || self.max_start_failures != 0
+    }
+
+    /// Returns the policy that results from `self`, made of options alone, and from the environment.
+    ///
+    /// `variable` looks up one variable. If its value is not a number of seconds, the variable counts as not set,
+    /// and `warn` gets a sentence about it.
+    pub fn with_overrides<'a>(
+        &self,
+        variable: impl Fn(&str) -> Option<&'a OsStr>,
+        mut warn: impl FnMut(String),
+    ) -> Policy {
+        let mut seconds = |name: &str| {
+            let text = variable(name)?.to_string_lossy();
+            // Perl takes the empty string for 0 here.
+            let number = if text.is_empty() {
+                Ok(0)
+            } else {
+                parse_whole(&text)
+            };
+            if let Err(reason) = number {
+                warn(format!("{name}={text}: {reason}"));
+            }
+            Some(Duration::from_secs(number.ok()?.into()))
         };
+        let enabled =
+            variable("ENABLE_AUTO_RESTART").is_some_and(|value| !value.is_empty() && value != "0");
+        let default_delay = if enabled {
+            AUTO_RESTART_KILL_OLD_DELAY
+        } else {
+            Duration::ZERO
+        };
+        let kill_old_delay = seconds("KILL_OLD_DELAY").unwrap_or(default_delay);
+        let interval = seconds("AUTO_RESTART_INTERVAL").filter(|interval| !interval.is_zero());
+        Policy {
+            kill_old_delay,
+            auto_restart: enabled.then(|| interval.unwrap_or(AUTO_RESTART_INTERVAL)),
+            kill_timeout: seconds("KILL_TIMEOUT").filter(|timeout| !timeout.is_zero()),
+            ..self.clone()
+        }
+    }
+}
+
+/// Reads a whole number as Getopt::Long does: a sign, then digits with `_` anywhere among them.
+pub fn parse_whole(text: &str) -> Result<u32, &'static str> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let digits: String = unsigned.chars().filter(|&c| c != '_').collect();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("not a whole number");
+    }
+    match digits.parse() {
+        Ok(1..) if text.starts_with('-') => Err("a negative number"),
+        Ok(number) => Ok(number),
+        Err(_) => Err("too large a number"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn default_with(variables: &[(&str, &str)]) -> (Policy, Vec<String>) {
         let lookup = |name: &str| {
             variables
                 .iter()
@@ -134,12 +140,12 @@ mod tests {
                 .map(|(_, value)| OsStr::new(*value))
         };
         let mut warnings = Vec::new();
-        let policy = options.with_overrides(lookup, |warning| warnings.push(warning));
+        let policy = Policy::default().with_overrides(lookup, |warning| warnings.push(warning));
         (policy, warnings)
     }
 
     #[test]
-    fn variables_steer() {
+    fn variables_override_the_options() {
         type Case<'a> = (&'a [(&'a str, &'a str)], u64, Option<u64>);
         let table: [Case; 8] = [
             (&[], 0, None),
@@ -171,7 +177,7 @@ mod tests {
             ),
         ];
         for (variables, delay, auto_restart) in table {
-            let (policy, warnings) = steer(variables);
+            let (policy, warnings) = default_with(variables);
             assert_eq!(policy.kill_old_delay.as_secs(), delay, "{variables:?}");
             assert_eq!(
                 policy.auto_restart.map(|interval| interval.as_secs()),
@@ -183,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_told_and_counts_as_not_set() {
-        let (policy, warnings) = steer(&[
+    fn an_invalid_value_is_reported_and_counts_as_not_set() {
+        let (policy, warnings) = default_with(&[
             ("ENABLE_AUTO_RESTART", "1"),
             ("KILL_OLD_DELAY", "soon"),
             ("AUTO_RESTART_INTERVAL", "-7"),

@@ -1,18 +1,20 @@
-//! The supervisor as records, so that it outlives the program that it runs in.
+//! The supervisor as records of the saved text, with which it outlives the program.
 
 use super::*;
+use crate::error::Error;
 use crate::saved::{ago, left, record};
 
 record! {
-    "supervisor" Saved {
+    "supervisor" SavedSupervisor {
         generation: Generation,
         attempted: Duration,
         restart_again: bool,
         failures: u32,
         failed: Option<Generation>,
         given_up: bool,
-        phase: String,
-        vacancy: bool,
+        phase: SavedPhase,
+        /// Used only while a worker is being started.
+        why as "vacancy": StartReason,
         since: Option<Duration>,
         left: Option<Duration>,
     }
@@ -22,115 +24,65 @@ record! {
     "worker" SavedWorker {
         pid: Pid,
         generation: Generation,
-        part: String,
-        told: Option<Duration>,
+        role as "part": Role,
+        signalled as "told": Option<Duration>,
         killed: bool,
     }
 }
 
+words! {
+    /// A [`Phase`] without its times, which are fields of the record.
+    pub enum SavedPhase {
+        #[default]
+        Forking = "forking",
+        Executing = "executing",
+        Checking = "proving",
+        Overdue = "overdue",
+        Pausing = "pausing",
+        Up = "standing",
+        Delaying = "delaying",
+        Finishing = "finishing",
+        GivingUp = "giving_up",
+        Finished = "finished",
+    }
+}
+
 impl Supervisor {
-    pub fn save(&self, now: Time) -> (Saved, Vec<SavedWorker>) {
-        let mut vacancy = false;
-        let (phase, since, until) = match self.phase {
-            Phase::Starting { why, step } => {
-                vacancy = why == StartReason::NoWorker;
-                match step {
-                    Step::Forking => ("forking", None, None),
-                    Step::Executing { until } => ("executing", None, until),
-                    Step::Proving { until } => ("proving", None, until),
-                    Step::Overdue => ("overdue", None, None),
-                    Step::Pausing { until } => ("pausing", None, Some(until)),
-                }
-            }
-            Phase::Up { since } => ("standing", Some(since), None),
-            Phase::Delaying { since, until } => ("delaying", Some(since), Some(until)),
-            Phase::Finishing(Outcome::Stopped) => ("finishing", None, None),
-            Phase::Finishing(Outcome::GivenUp) => ("giving_up", None, None),
-            Phase::Finished => ("finished", None, None),
-        };
-        let saved = Saved {
+    /// Returns the records from which [`Supervisor::restore`] makes the same supervisor.
+    pub fn save(&self, now: Time) -> (SavedSupervisor, Vec<SavedWorker>) {
+        let (phase, since, until) = self.phase.save();
+        let saved = SavedSupervisor {
             generation: self.generation,
-            attempted: ago(self.attempted, now),
+            attempted: ago(self.last_start, now),
             restart_again: self.restart_again,
             failures: self.failures,
-            failed: self.start_failure.map(|start_failure| start_failure.failed),
-            given_up: self
-                .start_failure
-                .is_some_and(|start_failure| start_failure.given_up),
-            phase: phase.to_string(),
-            vacancy,
+            failed: self.start_failure.map(|failure| failure.failed),
+            given_up: self.start_failure.is_some_and(|failure| failure.given_up),
+            phase,
+            why: if let Phase::Starting(why, _) = self.phase {
+                why
+            } else {
+                StartReason::Restart
+            },
             since: since.map(|since| ago(since, now)),
             left: until.map(|until| left(until, now)),
         };
-        let workers = self.workers.iter().map(|worker| SavedWorker {
-            pid: worker.pid,
-            generation: worker.generation,
-            part: match worker.role {
-                Role::Candidate => "candidate",
-                Role::Current => "current",
-                Role::Old => "old",
-            }
-            .to_string(),
-            told: match worker.stop {
-                StopState::SignalledAt(then) => Some(ago(then, now)),
-                StopState::NotSignalled | StopState::Killed => None,
-            },
-            killed: worker.stop == StopState::Killed,
-        });
+        let workers = self.workers.iter().map(|worker| worker.save(now));
         (saved, workers.collect())
     }
 
-    /// The error is a sentence.
+    /// Returns the supervisor that was saved. Fails if its phase cannot be continued.
     pub fn restore(
-        saved: &Saved,
+        saved: &SavedSupervisor,
         workers: &[SavedWorker],
         now: Time,
-    ) -> Result<Supervisor, String> {
-        let why = match saved.vacancy {
-            true => StartReason::NoWorker,
-            false => StartReason::Restart,
-        };
-        let since = saved.since.map(|ago| now.saturating_sub(ago));
-        let until = saved.left.map(|left| now.saturating_add(left));
-        let starting = |step| Phase::Starting { why, step };
-        let phase = match (saved.phase.as_str(), since, until) {
-            ("executing", _, until) => starting(Step::Executing { until }),
-            ("proving", _, until) => starting(Step::Proving { until }),
-            ("overdue", ..) => starting(Step::Overdue),
-            ("pausing", _, Some(until)) => starting(Step::Pausing { until }),
-            ("standing", Some(since), _) => Phase::Up { since },
-            ("delaying", Some(since), Some(until)) => Phase::Delaying { since, until },
-            ("finishing", ..) => Phase::Finishing(Outcome::Stopped),
-            ("giving_up", ..) => Phase::Finishing(Outcome::GivenUp),
-            _ => {
-                return Err(format!(
-                    "the phase {:?} cannot be gone on with",
-                    saved.phase
-                ))
-            }
-        };
-        let workers = workers.iter().map(|worker| {
-            Ok(Worker {
-                pid: worker.pid,
-                generation: worker.generation,
-                role: match worker.part.as_str() {
-                    "candidate" => Role::Candidate,
-                    "current" => Role::Current,
-                    "old" => Role::Old,
-                    part => return Err(format!("the part {part:?} is none of a worker")),
-                },
-                stop: match (worker.told, worker.killed) {
-                    (_, true) => StopState::Killed,
-                    (Some(ago), false) => StopState::SignalledAt(now.saturating_sub(ago)),
-                    (None, false) => StopState::NotSignalled,
-                },
-            })
-        });
+    ) -> Result<Supervisor, Error> {
+        let workers = workers.iter().map(|worker| Worker::restore(worker, now));
         Ok(Supervisor {
-            phase,
+            phase: Phase::restore(saved, now)?,
             generation: saved.generation,
-            workers: workers.collect::<Result<_, _>>()?,
-            attempted: now.saturating_sub(saved.attempted),
+            workers: workers.collect(),
+            last_start: now.saturating_sub(saved.attempted),
             restart_again: saved.restart_again,
             failures: saved.failures,
             start_failure: saved.failed.map(|failed| StartFailure {
@@ -138,5 +90,82 @@ impl Supervisor {
                 given_up: saved.given_up,
             }),
         })
+    }
+}
+
+impl Phase {
+    /// Returns the phase without its times, then its beginning and its end if it has them.
+    fn save(self) -> (SavedPhase, Option<Time>, Option<Time>) {
+        match self {
+            Phase::Starting(_, step) => match step {
+                StartStep::Forking => (SavedPhase::Forking, None, None),
+                StartStep::Executing { until } => (SavedPhase::Executing, None, until),
+                StartStep::Checking { until } => (SavedPhase::Checking, None, until),
+                StartStep::Overdue => (SavedPhase::Overdue, None, None),
+                StartStep::Pausing { until } => (SavedPhase::Pausing, None, Some(until)),
+            },
+            Phase::Up { since } => (SavedPhase::Up, Some(since), None),
+            Phase::Delaying { since, until } => (SavedPhase::Delaying, Some(since), Some(until)),
+            Phase::Finishing(Outcome::Stopped) => (SavedPhase::Finishing, None, None),
+            Phase::Finishing(Outcome::GivenUp) => (SavedPhase::GivingUp, None, None),
+            Phase::Finished => (SavedPhase::Finished, None, None),
+        }
+    }
+
+    fn restore(saved: &SavedSupervisor, now: Time) -> Result<Phase, Error> {
+        let since = saved.since.map(|ago| now.saturating_sub(ago));
+        let until = saved.left.map(|left| now.saturating_add(left));
+        let starting = |step| Ok(Phase::Starting(saved.why, step));
+        match (saved.phase, since, until) {
+            (SavedPhase::Executing, _, until) => starting(StartStep::Executing { until }),
+            (SavedPhase::Checking, _, until) => starting(StartStep::Checking { until }),
+            (SavedPhase::Overdue, ..) => starting(StartStep::Overdue),
+            (SavedPhase::Pausing, _, Some(until)) => starting(StartStep::Pausing { until }),
+            (SavedPhase::Up, Some(since), _) => Ok(Phase::Up { since }),
+            (SavedPhase::Delaying, Some(since), Some(until)) => {
+                Ok(Phase::Delaying { since, until })
+            }
+            (SavedPhase::Finishing, ..) => Ok(Phase::Finishing(Outcome::Stopped)),
+            (SavedPhase::GivingUp, ..) => Ok(Phase::Finishing(Outcome::GivenUp)),
+            (
+                SavedPhase::Forking
+                | SavedPhase::Pausing
+                | SavedPhase::Up
+                | SavedPhase::Delaying
+                | SavedPhase::Finished,
+                ..,
+            ) => Err(Error::statement(format!(
+                "the saved phase {:?} cannot be continued",
+                saved.phase
+            ))),
+        }
+    }
+}
+
+impl Worker {
+    fn save(&self, now: Time) -> SavedWorker {
+        SavedWorker {
+            pid: self.pid,
+            generation: self.generation,
+            role: self.role,
+            signalled: match self.stop {
+                StopState::SignalledAt(then) => Some(ago(then, now)),
+                StopState::NotSignalled | StopState::Killed => None,
+            },
+            killed: self.stop == StopState::Killed,
+        }
+    }
+
+    fn restore(saved: &SavedWorker, now: Time) -> Worker {
+        Worker {
+            pid: saved.pid,
+            generation: saved.generation,
+            role: saved.role,
+            stop: match (saved.signalled, saved.killed) {
+                (_, true) => StopState::Killed,
+                (Some(ago), false) => StopState::SignalledAt(now.saturating_sub(ago)),
+                (None, false) => StopState::NotSignalled,
+            },
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! Signal names and numbers, as `--signal-on-hup` takes them and the log shows them. Pure.
+//! The names and numbers of signals, as `--signal-on-hup` takes them and the log shows them. Pure.
 
 use std::fmt;
 
-/// A signal that this system has.
+/// The number of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(i32);
 
@@ -41,10 +41,10 @@ impl fmt::Display for Signal {
     }
 }
 
-/// The highest signal number that any of our systems uses for something: Linux's last real-time one.
+/// The highest signal number on any of our systems: the last real-time signal of Linux.
 pub const LAST: i32 = 64;
 
-/// Where two names share a number the usual one stands first: it is the one the log shows.
+/// Where two names share a number, the usual one comes first, because the log shows the first.
 const NAMES: &[(&str, i32)] = &[
     ("HUP", libc::SIGHUP),
     ("INT", libc::SIGINT),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_read_in_any_case_with_or_without_sig() {
+    fn every_name_parses_in_any_case_with_or_without_sig() {
         for (name, number) in NAMES {
             for text in [
                 name.to_string(),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_is_shown_by_a_text_that_reads_back() {
+    fn every_number_is_displayed_as_text_that_parses_to_it() {
         for number in 1..=LAST {
             let signal = Signal::parse(&number.to_string()).unwrap();
             assert_eq!(Signal::parse(&signal.to_string()), Some(signal));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "0",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_random_values() {
+    fn a_million_random_texts() {
         const WORDS: [&str; 12] = [
             "",
             "SIG",

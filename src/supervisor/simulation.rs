@@ -1,13 +1,15 @@
-//! The whole life, simulated: seeded histories of happenings, and what must hold in each of them.
+//! Random histories of events, and the promises that the supervisor keeps in each of them.
+//!
+//! A failure prints the seed and the history. `SEED=7 HISTORIES=1 cargo test simulation` runs one history again.
 
 use super::*;
 use crate::fuzz::Random;
 use crate::supervisor::policy::Readiness;
 use std::collections::BTreeMap;
 
-/// As many histories as `make check` runs; `HISTORIES` and `SEED` in the environment say otherwise.
+/// The number of histories, unless `HISTORIES` in the environment says otherwise.
 const HISTORIES: u64 = 1_000_000;
-const HAPPENINGS: usize = 40;
+const TURNS: usize = 40;
 
 #[test]
 fn every_history_keeps_the_promises() {
@@ -18,35 +20,35 @@ fn every_history_keeps_the_promises() {
     std::thread::scope(|scope| {
         for thread in 0..threads {
             let seeds = seeds.clone().skip(thread).step_by(threads);
-            scope.spawn(|| seeds.for_each(live_through));
+            scope.spawn(|| seeds.for_each(run_history));
         }
     });
 }
 
-fn live_through(seed: u64) {
+fn run_history(seed: u64) {
     let mut world = World::new(seed);
-    for _ in 0..HAPPENINGS {
+    for _ in 0..TURNS {
         if world.finished {
             break;
         }
-        world.happen();
+        world.turn();
     }
     world.settle();
 }
 
-/// A live worker as the world knows it.
+/// A live worker, as the world knows it.
 struct Process {
     generation: Generation,
     /// The end of its interval.
-    proves_at: Time,
-    /// When it may be killed for not being ready.
+    interval_end: Time,
+    /// The time from which it may be killed because it is not ready.
     overdue_at: Option<Time>,
     executed: bool,
-    said_ready: bool,
-    /// It was published as one that passed its check.
-    proved: bool,
-    /// When it was told to finish.
-    told: Option<Time>,
+    announced: bool,
+    /// It was published, and so has passed its check.
+    passed: bool,
+    /// The time of the first signal to finish.
+    signalled: Option<Time>,
     killed: bool,
 }
 
@@ -58,19 +60,21 @@ struct World {
     supervisor: Supervisor,
     live: BTreeMap<Pid, Process>,
     generation: Generation,
-    last_attempt: Option<Time>,
-    /// The last attempt failed within its interval: when the next may be made.
-    failed_until: Time,
+    last_start: Option<Time>,
+    /// The end of the interval of a start that failed: none may follow before.
+    no_start_before: Time,
     fork_fails: bool,
     terminated: bool,
     finished: bool,
-    /// Failed attempts since a worker stood or a restart began.
+    /// Failed starts since a worker was up or a restart began.
     failures: u32,
     given_up: bool,
-    /// The newest generation when the last HUP came.
-    hup_at: Option<Generation>,
+    /// The newest generation at the time of the last HUP.
+    generation_at_hup: Option<Generation>,
     hups: usize,
     restarts_by_hup: usize,
+    /// The number of workers in the status that was published last.
+    published: usize,
     history: Vec<String>,
 }
 
@@ -87,60 +91,61 @@ impl World {
             supervisor,
             live: BTreeMap::new(),
             generation: 0,
-            last_attempt: None,
-            failed_until: Time::ZERO,
+            last_start: None,
+            no_start_before: Time::ZERO,
             fork_fails: false,
             terminated: false,
             finished: false,
             failures: 0,
             given_up: false,
-            hup_at: None,
+            generation_at_hup: None,
             hups: 0,
             restarts_by_hup: 0,
+            published: 0,
             history: Vec::new(),
         };
         world.perform(actions);
         world
     }
 
-    /// One turn: some news, deaths first, then `Tick`.
-    fn happen(&mut self) {
+    /// Lets time pass and a few events happen: exits first, `Tick` last.
+    fn turn(&mut self) {
         match self.random.below(16) {
             0..=2 => self.pass_to_deadline(),
             3 => self.now += Duration::from_millis(self.random.below(3000)),
             4 => self.fork_fails = !self.fork_fails,
-            5 => self.policy = self.random.steer(&self.policy),
+            5 => self.policy = self.random.override_policy(&self.policy),
             6 => self.upgrade(),
             _ => {}
         }
         for pid in self.live.keys().copied().collect::<Vec<_>>() {
             let process = &self.live[&pid];
-            let unlikely = match (process.killed, process.told) {
+            let one_in = match (process.killed, process.signalled) {
                 (true, _) => 2,
                 (false, Some(_)) => 3,
                 (false, None) => 12,
             };
-            if self.random.below(unlikely) == 0 {
-                self.die(pid);
+            if self.random.below(one_in) == 0 {
+                self.exit(pid);
             }
         }
         match self.random.below(24) {
             0..=3 => self.hup(),
             4 => self.finish(),
-            5 => self.tell(Event::Exited {
+            5 => self.dispatch(Event::Exited {
                 pid: 9999,
                 status: 0,
             }),
             6..=13 => self.execute(),
-            14..=18 => self.say_ready(),
+            14..=18 => self.announce_ready(),
             19 => self.extend(),
             _ => {}
         }
         self.tick();
     }
 
-    /// Failures stop: within a bounded number of turns one worker of the newest generation stands alone, or,
-    /// after TERM, nobody.
+    /// Lets all go well from now on. After a bounded number of turns one worker of the newest generation is left, or,
+    /// after TERM, none.
     fn settle(&mut self) {
         self.history.push("failures stop".to_string());
         self.fork_fails = false;
@@ -151,33 +156,39 @@ impl World {
             }
             for pid in self.live.keys().copied().collect::<Vec<_>>() {
                 let process = &self.live[&pid];
-                if process.told.is_some() || process.killed {
-                    self.die(pid);
+                if process.signalled.is_some() || process.killed {
+                    self.exit(pid);
                 }
             }
             self.execute();
-            self.say_ready();
+            self.announce_ready();
             self.pass_to_deadline();
             self.tick();
         }
-        self.check(
+        self.promise(
             !self.terminated,
-            "after TERM everyone died and it did not finish",
+            "after TERM the supervisor finishes when all workers have exited",
         );
-        self.check(self.live.len() == 1, "one worker stands");
-        self.check(
+        self.promise(self.live.len() == 1, "one worker is left");
+        self.promise(
             self.live
                 .values()
-                .all(|p| (p.generation == self.generation || self.given_up) && p.proved),
-            "it is the newest, unless a restart was given up",
+                .all(|p| (p.generation == self.generation || self.given_up) && p.passed),
+            "the worker is up, and the newest unless a restart was given up",
         );
-        self.check(
-            self.hup_at.is_none_or(|at| self.generation > at),
-            "every HUP was followed by a new generation",
+        self.promise(
+            self.generation_at_hup.is_none_or(|at| self.generation > at),
+            "every HUP is followed by a new generation",
         );
         let restarts = self.restarts_by_hup;
-        self.check(restarts <= self.hups, "no more restarts than HUPs");
-        self.check(self.supervisor.deadline(&self.policy).is_none(), "idle");
+        self.promise(
+            restarts <= self.hups,
+            "there are no more restarts by HUP than HUPs",
+        );
+        self.promise(
+            self.supervisor.deadline(&self.policy).is_none(),
+            "an idle supervisor has no deadline",
+        );
     }
 
     fn pass_to_deadline(&mut self) {
@@ -186,30 +197,30 @@ impl World {
         }
     }
 
-    fn die(&mut self, pid: Pid) {
+    fn exit(&mut self, pid: Pid) {
         let process = self.live.remove(&pid).unwrap();
-        if !process.proved {
-            self.failed_until = process.proves_at;
+        if !process.passed {
+            self.no_start_before = process.interval_end;
             self.failures += 1;
         }
-        self.tell(Event::Exited { pid, status: 256 });
+        self.dispatch(Event::Exited { pid, status: 256 });
     }
 
     fn execute(&mut self) {
         let waiting = self.live.values_mut().find(|process| !process.executed);
         if let Some(process) = waiting {
             process.executed = true;
-            self.tell(Event::Executed);
+            self.dispatch(Event::Executed);
         }
     }
 
-    fn say_ready(&mut self) {
-        let candidate = self.live.iter_mut().find(|(_, process)| !process.proved);
+    fn announce_ready(&mut self) {
+        let candidate = self.live.iter_mut().find(|(_, process)| !process.passed);
         if let Some((&pid, process)) = candidate {
-            // The word may overtake the news of the exec, which is none any more then.
+            // The message can arrive before the news that the program runs, which is then not sent any more.
             process.executed |= self.policy.readiness.is_announced();
-            process.said_ready = true;
-            self.tell(Event::Ready(pid));
+            process.announced = true;
+            self.dispatch(Event::Ready(pid));
         }
     }
 
@@ -219,49 +230,58 @@ impl World {
         let pid = self.live.keys().nth(chosen).copied();
         if let Some((pid, process)) = pid.and_then(|pid| Some((pid, self.live.get_mut(&pid)?))) {
             process.overdue_at = process.overdue_at.max(Some(self.now + time));
-            self.tell(Event::Extend(pid, time));
+            self.dispatch(Event::Extend(pid, time));
         }
     }
 
     fn hup(&mut self) {
         self.hups += 1;
-        self.hup_at = Some(self.generation);
-        self.tell(Event::Hup);
+        self.generation_at_hup = Some(self.generation);
+        self.dispatch(Event::Hup);
     }
 
     fn finish(&mut self) {
         self.terminated = true;
         let received = [Signal::TERM, Signal::INT, Signal::QUIT][self.random.below(3) as usize];
-        self.tell(Event::Finish(received));
+        self.dispatch(Event::Finish(received));
     }
 
     fn tick(&mut self) {
-        self.tell(Event::Tick);
+        self.dispatch(Event::Tick);
         if let Some(deadline) = self.supervisor.deadline(&self.policy) {
-            self.check(deadline > self.now, "a deadline that has passed would spin");
+            self.promise(deadline > self.now, "no deadline is left in the past");
         }
+        self.promise(
+            self.published == self.passed(),
+            "after each turn the published workers are those alive that have passed their check",
+        );
+        let can_stay = |worker: &&Worker| worker.stop == StopState::NotSignalled;
+        self.promise(
+            self.supervisor.old_workers().filter(can_stay).count() <= 1,
+            "at most one old worker is not signalled",
+        );
     }
 
-    /// Another program goes on with what this one writes down.
+    /// Saves the supervisor as text and goes on with the one restored from it.
     fn upgrade(&mut self) {
         let (mut saved, mut workers) = self.supervisor.save(self.now);
         let mut text = String::new();
         crate::saved::save(&mut text, std::slice::from_mut(&mut saved));
         crate::saved::save(&mut text, &mut workers);
         self.history.push(text.clone());
-        let read = crate::saved::restore::<Saved>(&text).unwrap();
-        self.check(
+        let read = crate::saved::restore::<SavedSupervisor>(&text).unwrap();
+        self.promise(
             read == [saved.clone()] && crate::saved::restore(&text).as_ref() == Ok(&workers),
-            "what was written is what is read",
+            "the text is read as it was written",
         );
         self.supervisor = Supervisor::restore(&saved, &workers, self.now).unwrap();
-        self.check(
+        self.promise(
             self.supervisor.save(self.now) == (saved, workers),
-            "what was restored is what was saved",
+            "the supervisor is restored as it was saved",
         );
     }
 
-    fn tell(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         self.history.push(format!("{:?} {event:?}", self.now));
         let actions = self.supervisor.handle(event, self.now, &self.policy);
         self.perform(actions);
@@ -270,7 +290,7 @@ impl World {
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             self.history.push(format!("    {action:?}"));
-            self.check(!self.finished, "nothing after Finish");
+            self.promise(!self.finished, "Finish is the last action");
             match action {
                 Action::Spawn { generation } => self.spawn(generation),
                 Action::Signal { pid, signal } => self.signal(pid, signal),
@@ -286,13 +306,13 @@ impl World {
                 Action::LogNote(line) => {
                     if line.starts_with("giving up") {
                         let all = self.policy.max_start_failures;
-                        self.check(
+                        self.promise(
                             all == self.failures,
-                            "given up after as many failures as allowed",
+                            "a restart is given up after as many failed starts as allowed",
                         );
                         self.given_up = true;
-                        // The next attempt is somebody's wish.
-                        self.failed_until = self.now;
+                        // The next start is asked for by a signal and need not wait.
+                        self.no_start_before = self.now;
                     }
                 }
                 Action::Finish(outcome) => {
@@ -300,9 +320,9 @@ impl World {
                         Outcome::Stopped => self.terminated,
                         Outcome::GivenUp => self.given_up,
                     };
-                    self.check(
+                    self.promise(
                         because && self.live.is_empty(),
-                        "Finish after TERM or giving up, when nobody lives",
+                        "Finish comes after TERM or after giving up, when no worker is left",
                     );
                     self.finished = true;
                 }
@@ -311,48 +331,53 @@ impl World {
     }
 
     fn spawn(&mut self, generation: Generation) {
-        self.check(!self.terminated, "no spawn after TERM");
-        self.check(!self.given_up, "no spawn after giving up");
-        self.check(generation == self.generation + 1, "generations rise by one");
-        self.check(
-            self.live.values().all(|process| process.proved),
-            "one start at a time",
+        self.promise(!self.terminated, "no start after TERM");
+        self.promise(!self.given_up, "no start after giving up");
+        let allowed = self.policy.max_start_failures;
+        self.promise(
+            allowed == 0 || self.failures < allowed,
+            "no start after as many failed ones as allowed",
         );
-        let rested = self
-            .last_attempt
+        self.promise(generation == self.generation + 1, "generations rise by one");
+        self.promise(
+            self.live.values().all(|process| process.passed),
+            "starts come one at a time",
+        );
+        let paused = self
+            .last_start
             .is_none_or(|at| self.now >= at + SHORTEST_PAUSE);
-        self.check(
-            rested && self.now >= self.failed_until,
-            "attempts are paced",
+        self.promise(
+            paused && self.now >= self.no_start_before,
+            "there is a pause between starts",
         );
         self.generation = generation;
-        self.last_attempt = Some(self.now);
-        let proves_at = self.now + self.policy.interval;
+        self.last_start = Some(self.now);
+        let interval_end = self.now + self.policy.interval;
         if self.fork_fails {
-            self.failed_until = proves_at;
+            self.no_start_before = interval_end;
             self.failures += 1;
-            return self.tell(Event::SpawnFailed);
+            return self.dispatch(Event::SpawnFailed);
         }
-        // Numbers of the dead are used again, as the kernel does.
+        // As the kernel does, reuse the pids of processes that were reaped.
         let pid = (101..).find(|pid| !self.live.contains_key(pid)).unwrap();
         let process = Process {
             generation,
-            proves_at,
+            interval_end,
             overdue_at: self.policy.start_timeout.map(|time| self.now + time),
             executed: false,
-            said_ready: false,
-            proved: false,
-            told: None,
+            announced: false,
+            passed: false,
+            signalled: None,
             killed: false,
         };
         self.live.insert(pid, process);
-        self.tell(Event::Spawned(pid));
+        self.dispatch(Event::Spawned(pid));
     }
 
     fn signal(&mut self, pid: Pid, signal: Signal) {
-        self.check(
+        self.promise(
             self.live.contains_key(&pid),
-            "only the living are signalled",
+            "only live processes are signalled",
         );
         let generation = self.live[&pid].generation;
         let newest = self
@@ -360,68 +385,79 @@ impl World {
             .values()
             .max_by_key(|process| process.generation)
             .unwrap();
-        let superseded = newest.proved && newest.generation > generation;
+        let superseded = newest.passed && newest.generation > generation;
         let (now, policy) = (self.now, self.policy.clone());
         let process = self.live.get_mut(&pid).unwrap();
         let justified = match signal {
             Signal::KILL => {
                 let timeout = policy.kill_timeout;
                 let stays = process
-                    .told
+                    .signalled
                     .zip(timeout)
-                    .is_some_and(|(told, time)| told + time <= now);
+                    .is_some_and(|(signalled, timeout)| signalled + timeout <= now);
                 let may_wait = process.overdue_at.is_none_or(|at| at > now);
-                let overdue = policy.readiness.is_announced() && !process.proved && !may_wait;
+                let overdue = policy.readiness.is_announced() && !process.passed && !may_wait;
                 !std::mem::replace(&mut process.killed, true) && (stays || overdue)
             }
             _ => {
-                process.told.get_or_insert(now);
+                process.signalled.get_or_insert(now);
                 self.terminated || superseded
             }
         };
-        self.check(
+        self.promise(
             justified,
-            "an old worker is told to finish when a newer one stands, and killed, once, when its time is over",
+            "an old worker is signalled when a newer one is up, and killed only once, when its time is over",
         );
     }
 
     fn publish(&mut self, status: &Status) {
         let workers = &status.workers;
-        let told = status.start_failure.is_none() || self.policy.tells_failures();
-        self.check(told, "failures are told where somebody asked for it");
-        self.check(
+        let allowed = status.start_failure.is_none() || self.policy.publishes_failures();
+        self.promise(
+            allowed,
+            "failed starts are published only if an option asks for it",
+        );
+        self.promise(
             workers
                 .windows(2)
                 .all(|pair| pair[0].generation < pair[1].generation),
-            "oldest first",
+            "workers are published oldest first",
         );
         for worker in workers {
             let Some(process) = self.live.get_mut(&worker.pid) else {
-                self.check(false, "what is published is alive");
+                self.promise(false, "published workers are alive");
                 return;
             };
-            let passed = process.executed
-                && match self.policy.readiness.is_announced() {
-                    true => process.said_ready,
-                    false => process.proves_at <= self.now,
+            let entitled = process.executed
+                && if self.policy.readiness.is_announced() {
+                    process.announced
+                } else {
+                    process.interval_end <= self.now
                 };
-            let first = !process.proved;
+            let first = !process.passed;
             let same = process.generation == worker.generation;
-            process.proved = true;
+            process.passed = true;
             if first {
                 self.failures = 0;
                 self.given_up = false;
             }
-            self.check(
-                passed && same,
-                "what is published ran its program for the whole interval, or said that it is ready",
+            self.promise(
+                entitled && same,
+                "a published worker has run its program for the whole interval, or has said that it is ready",
             );
         }
-        let proved = self.live.values().filter(|process| process.proved).count();
-        self.check(proved == workers.len(), "all that passed are published");
+        self.published = workers.len();
+        self.promise(
+            self.published == self.passed(),
+            "all workers that have passed their check are published",
+        );
     }
 
-    fn check(&self, holds: bool, promise: &str) {
+    fn passed(&self) -> usize {
+        self.live.values().filter(|process| process.passed).count()
+    }
+
+    fn promise(&self, holds: bool, promise: &str) {
         assert!(
             holds,
             "seed {}: {promise}\n{}",
@@ -437,19 +473,16 @@ impl Random {
         let policy = Policy {
             interval: seconds(self.below(3)),
             signal_on_hup: Signal::QUIT,
-            signal_on_term: Signal::TERM,
-            kill_old_delay: Duration::ZERO,
-            auto_restart: None,
             readiness: [Readiness::Interval, Readiness::Notify][self.below(2) as usize],
             start_timeout: (self.below(3) > 0).then(|| seconds(1 + self.below(9))),
             max_start_failures: self.below(4) as u32,
-            kill_timeout: None,
+            ..Policy::default()
         };
-        self.steer(&policy)
+        self.override_policy(&policy)
     }
 
-    /// What envdir can change while it runs.
-    fn steer(&mut self, policy: &Policy) -> Policy {
+    /// Changes the values that envdir can change.
+    fn override_policy(&mut self, policy: &Policy) -> Policy {
         let seconds = |number| Duration::from_secs(number);
         Policy {
             kill_old_delay: seconds(self.below(2) * self.below(4)),

@@ -1,32 +1,25 @@
-//! The life of a worker, told as exact lists of actions.
+//! Scenarios, with the exact list of actions that each event causes.
 
 use super::*;
 use crate::supervisor::policy::Readiness;
 use Action::{Finish, Publish, Signal as Send, Spawn};
 
-/// A supervisor at a clock of seconds, driven as `run` drives it.
-struct Life {
+/// A supervisor with a clock, driven as the daemon drives it.
+struct Scenario {
     supervisor: Supervisor,
     policy: Policy,
     now: Time,
     actions: Vec<Action>,
 }
 
-impl Life {
-    fn new() -> Life {
+impl Scenario {
+    fn new() -> Scenario {
         let (supervisor, actions) = Supervisor::start(Time::ZERO);
         let policy = Policy {
-            interval: Duration::from_secs(1),
             signal_on_hup: Signal::QUIT,
-            signal_on_term: Signal::TERM,
-            kill_old_delay: Duration::ZERO,
-            auto_restart: None,
-            readiness: Readiness::Interval,
-            start_timeout: None,
-            max_start_failures: 0,
-            kill_timeout: None,
+            ..Policy::default()
         };
-        Life {
+        Scenario {
             supervisor,
             policy,
             now: Time::ZERO,
@@ -34,17 +27,17 @@ impl Life {
         }
     }
 
-    /// A life whose worker of generation 1 and process 101 stands.
-    fn standing() -> Life {
-        let mut life = Life::new();
-        life.news(Event::Spawned(101));
-        life.news(Event::Executed);
-        life.pass(1);
-        life.actions.clear();
-        life
+    /// A scenario in which worker 101, of generation 1, is up.
+    fn up() -> Scenario {
+        let mut scenario = Scenario::new();
+        scenario.dispatch(Event::Spawned(101));
+        scenario.dispatch(Event::Executed);
+        scenario.pass(1);
+        scenario.actions.clear();
+        scenario
     }
 
-    fn news(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         for event in [event, Event::Tick] {
             self.actions
                 .extend(self.supervisor.handle(event, self.now, &self.policy));
@@ -53,17 +46,17 @@ impl Life {
 
     fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
-        self.news(Event::Tick);
+        self.dispatch(Event::Tick);
     }
 
-    /// Forks and executes the worker that was asked for.
+    /// Lets the fork of a worker succeed, and its program run.
     fn spawn(&mut self, pid: Pid) {
-        self.news(Event::Spawned(pid));
-        self.news(Event::Executed);
+        self.dispatch(Event::Spawned(pid));
+        self.dispatch(Event::Executed);
     }
 
-    fn dies(&mut self, pid: Pid, status: WaitStatus) {
-        self.news(Event::Exited { pid, status });
+    fn exit(&mut self, pid: Pid, status: WaitStatus) {
+        self.dispatch(Event::Exited { pid, status });
     }
 
     fn expect(&mut self, expected: &[Action]) {
@@ -77,7 +70,7 @@ impl Life {
     }
 }
 
-fn line(text: &str) -> Action {
+fn compat(text: &str) -> Action {
     Action::LogCompat(text.to_string())
 }
 
@@ -96,8 +89,12 @@ fn published(workers: &[(Generation, Pid, Role)]) -> Action {
     })
 }
 
-/// The status file while, or after, the start of this generation failed.
-fn troubled(workers: &[(Generation, Pid, Role)], failed: Generation, given_up: bool) -> Action {
+/// The same with the news that the start of generation `failed` has failed.
+fn published_failure(
+    workers: &[(Generation, Pid, Role)],
+    failed: Generation,
+    given_up: bool,
+) -> Action {
     let Publish(mut status) = published(workers) else {
         unreachable!()
     };
@@ -105,7 +102,7 @@ fn troubled(workers: &[(Generation, Pid, Role)], failed: Generation, given_up: b
     Publish(status)
 }
 
-fn told(pid: Pid, signal: Signal) -> [Action; 2] {
+fn stopped(pid: Pid, signal: Signal) -> [Action; 2] {
     [
         Send { pid, signal },
         Send {
@@ -116,239 +113,254 @@ fn told(pid: Pid, signal: Signal) -> [Action; 2] {
 }
 
 #[test]
-fn the_first_worker_stands_after_the_interval() {
-    let mut life = Life::new();
-    life.expect(&[Spawn { generation: 1 }]);
-    life.news(Event::Spawned(101));
-    life.expect(&[line("starting new worker 101")]);
+fn the_first_worker_is_up_after_the_interval() {
+    let mut scenario = Scenario::new();
+    scenario.expect(&[Spawn { generation: 1 }]);
+    scenario.dispatch(Event::Spawned(101));
+    scenario.expect(&[compat("starting new worker 101")]);
     assert_eq!(
-        life.seconds_left(),
+        scenario.seconds_left(),
         None,
         "no deadline before the program runs"
     );
-    life.news(Event::Executed);
-    assert_eq!(life.seconds_left(), Some(1));
-    life.pass(1);
-    life.expect(&[published(&[(1, 101, Role::Current)])]);
-    assert_eq!(life.seconds_left(), None, "idle");
+    scenario.dispatch(Event::Executed);
+    assert_eq!(scenario.seconds_left(), Some(1));
+    scenario.pass(1);
+    scenario.expect(&[published(&[(1, 101, Role::Current)])]);
+    assert_eq!(scenario.seconds_left(), None, "idle");
 }
 
 #[test]
-fn a_worker_whose_exec_takes_long_has_not_started() {
-    let mut life = Life::new();
-    life.news(Event::Spawned(101));
-    life.actions.clear();
-    life.pass(5);
-    life.expect(&[]);
-    life.news(Event::Executed);
-    life.expect(&[published(&[(1, 101, Role::Current)])]);
+fn the_interval_does_not_end_before_the_program_runs() {
+    let mut scenario = Scenario::new();
+    scenario.dispatch(Event::Spawned(101));
+    scenario.actions.clear();
+    scenario.pass(5);
+    scenario.expect(&[]);
+    scenario.dispatch(Event::Executed);
+    scenario.expect(&[published(&[(1, 101, Role::Current)])]);
 }
 
 #[test]
-fn hup_starts_a_new_worker_and_then_ends_the_old_one() {
-    let mut life = Life::standing();
-    life.news(Event::Hup);
-    life.expect(&[
-        line("received HUP, spawning a new worker"),
+fn hup_starts_a_new_worker_and_then_signals_the_old_one() {
+    let mut scenario = Scenario::up();
+    scenario.dispatch(Event::Hup);
+    scenario.expect(&[
+        compat("received HUP, spawning a new worker"),
         Spawn { generation: 2 },
     ]);
-    life.spawn(102);
-    life.expect(&[line("starting new worker 102")]);
-    life.pass(1);
-    let [quit, cont] = told(101, Signal::QUIT);
-    life.expect(&[
+    scenario.spawn(102);
+    scenario.expect(&[compat("starting new worker 102")]);
+    scenario.pass(1);
+    let [quit, cont] = stopped(101, Signal::QUIT);
+    scenario.expect(&[
         published(&[(1, 101, Role::Old), (2, 102, Role::Current)]),
-        line("new worker is now running, sending QUIT to old workers:101"),
-        line("killing old workers"),
+        compat("new worker is now running, sending QUIT to old workers:101"),
+        compat("killing old workers"),
         quit,
         cont,
     ]);
-    life.dies(101, 0);
-    life.expect(&[
-        line("old worker 101 died, status:0"),
+    scenario.exit(101, 0);
+    scenario.expect(&[
+        compat("old worker 101 died, status:0"),
         published(&[(2, 102, Role::Current)]),
     ]);
 }
 
 #[test]
-fn a_failing_start_leaves_the_old_worker_alone_and_is_tried_again_after_the_interval() {
-    let mut life = Life::standing();
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.actions.clear();
-    life.dies(102, 256);
-    life.expect(&[line(
+fn after_a_failed_start_the_old_worker_stays_and_the_next_start_waits_for_the_interval() {
+    let mut scenario = Scenario::up();
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.actions.clear();
+    scenario.exit(102, 256);
+    scenario.expect(&[compat(
         "new worker 102 seems to have failed to start, exit status:256",
     )]);
-    assert_eq!(life.seconds_left(), Some(1));
-    life.pass(1);
-    life.expect(&[Spawn { generation: 3 }]);
-    life.news(Event::SpawnFailed);
-    life.expect(&[]);
-    life.pass(1);
-    life.expect(&[Spawn { generation: 4 }]);
+    assert_eq!(scenario.seconds_left(), Some(1));
+    scenario.pass(1);
+    scenario.expect(&[Spawn { generation: 3 }]);
+    scenario.dispatch(Event::SpawnFailed);
+    scenario.expect(&[]);
+    scenario.pass(1);
+    scenario.expect(&[Spawn { generation: 4 }]);
 }
 
 #[test]
-fn hups_during_a_restart_become_one_more_after_it() {
-    let mut life = Life::standing();
-    life.policy.kill_old_delay = Duration::from_secs(5);
-    life.news(Event::Hup);
-    life.news(Event::Spawned(102));
-    life.news(Event::Hup);
-    life.news(Event::Executed);
-    life.news(Event::Hup);
-    life.pass(1);
-    life.news(Event::Hup);
-    life.actions.clear();
-    life.pass(5);
-    let [quit, cont] = told(101, Signal::QUIT);
-    life.expect(&[
-        line("killing old workers"),
+fn hups_during_a_restart_cause_one_more_after_it() {
+    let mut scenario = Scenario::up();
+    scenario.policy.kill_old_delay = Duration::from_secs(5);
+    scenario.dispatch(Event::Hup);
+    scenario.dispatch(Event::Spawned(102));
+    scenario.dispatch(Event::Hup);
+    scenario.dispatch(Event::Executed);
+    scenario.dispatch(Event::Hup);
+    scenario.pass(1);
+    scenario.dispatch(Event::Hup);
+    scenario.actions.clear();
+    scenario.pass(5);
+    let [quit, cont] = stopped(101, Signal::QUIT);
+    scenario.expect(&[
+        compat("killing old workers"),
         quit,
         cont,
-        line("received HUP, spawning a new worker"),
+        compat("received HUP, spawning a new worker"),
         Spawn { generation: 3 },
     ]);
-    life.spawn(103);
-    life.pass(1);
-    life.actions.clear();
-    life.pass(5);
+    scenario.spawn(103);
+    scenario.pass(1);
+    scenario.actions.clear();
+    scenario.pass(5);
     assert!(
-        !life
+        !scenario
             .actions
             .iter()
             .any(|action| matches!(action, Spawn { .. })),
         "{:?}",
-        life.actions
+        scenario.actions
     );
 }
 
 #[test]
-fn a_new_worker_that_dies_during_the_delay_leaves_the_old_ones_serving_until_the_next_stands() {
-    let mut life = Life::standing();
-    life.policy.kill_old_delay = Duration::from_secs(5);
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.pass(1);
-    life.actions.clear();
-    life.pass(1);
-    life.dies(102, 9);
-    life.expect(&[
-        line("worker 102 died unexpectedly with status:9, restarting"),
+fn when_a_new_worker_exits_during_the_delay_the_old_ones_stay_until_the_next_is_up() {
+    let mut scenario = Scenario::up();
+    scenario.policy.kill_old_delay = Duration::from_secs(5);
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.pass(1);
+    scenario.actions.clear();
+    scenario.pass(1);
+    scenario.exit(102, 9);
+    scenario.expect(&[
+        compat("worker 102 died unexpectedly with status:9, restarting"),
         published(&[(1, 101, Role::Old)]),
         Spawn { generation: 3 },
     ]);
-    life.spawn(103);
-    life.actions.clear();
-    life.pass(1);
-    life.expect(&[
+    scenario.spawn(103);
+    scenario.actions.clear();
+    scenario.pass(1);
+    scenario.expect(&[
         published(&[(1, 101, Role::Old), (3, 103, Role::Current)]),
-        line("new worker is now running, sending QUIT to old workers:101"),
-        line("sleeping 5 secs before killing old workers"),
+        compat("new worker is now running, sending QUIT to old workers:101"),
+        compat("sleeping 5 secs before killing old workers"),
     ]);
 }
 
 #[test]
-fn a_dead_current_worker_is_replaced_at_once_but_never_within_the_shortest_pause() {
-    let mut life = Life::standing();
-    life.policy.interval = Duration::ZERO;
-    life.dies(101, 11);
-    life.expect(&[
-        line("worker 101 died unexpectedly with status:11, restarting"),
+fn a_current_worker_that_exits_is_replaced_at_once_but_never_within_the_shortest_pause() {
+    let mut scenario = Scenario::up();
+    scenario.policy.interval = Duration::ZERO;
+    scenario.exit(101, 11);
+    scenario.expect(&[
+        compat("worker 101 died unexpectedly with status:11, restarting"),
         published(&[]),
         Spawn { generation: 2 },
     ]);
-    life.spawn(102);
-    life.dies(102, 11);
+    scenario.spawn(102);
+    scenario.exit(102, 11);
     assert_eq!(
-        life.supervisor.deadline(&life.policy),
-        Some(life.now + SHORTEST_PAUSE)
+        scenario.supervisor.deadline(&scenario.policy),
+        Some(scenario.now + SHORTEST_PAUSE)
     );
 }
 
 #[test]
-fn term_is_obeyed_in_every_phase() {
-    let hup = |life: &mut Life| life.news(Event::Hup);
-    type Case<'a> = (&'a str, &'a dyn Fn(&mut Life), &'a [Pid]);
+fn term_signals_all_workers_in_every_phase() {
+    let hup = |scenario: &mut Scenario| scenario.dispatch(Event::Hup);
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Scenario), &'a [Pid]);
     let table: [Case; 5] = [
-        ("standing", &|_| {}, &[101]),
+        ("up", &|_| {}, &[101]),
         (
             "executing",
-            &|life| {
-                hup(life);
-                life.news(Event::Spawned(102))
+            &|scenario| {
+                hup(scenario);
+                scenario.dispatch(Event::Spawned(102))
             },
             &[101, 102],
         ),
         (
-            "proving",
-            &|life| {
-                hup(life);
-                life.spawn(102)
+            "checking",
+            &|scenario| {
+                hup(scenario);
+                scenario.spawn(102)
             },
             &[101, 102],
         ),
         (
             "pausing",
-            &|life| {
-                hup(life);
-                life.spawn(102);
-                life.dies(102, 1)
+            &|scenario| {
+                hup(scenario);
+                scenario.spawn(102);
+                scenario.exit(102, 1)
             },
             &[101],
         ),
         (
             "delaying",
-            &|life| {
-                hup(life);
-                life.spawn(102);
-                life.pass(1)
+            &|scenario| {
+                hup(scenario);
+                scenario.spawn(102);
+                scenario.pass(1)
             },
             &[101, 102],
         ),
     ];
     for (phase, enter, alive) in table {
-        let mut life = Life::standing();
-        life.policy.kill_old_delay = Duration::from_secs(5);
-        enter(&mut life);
-        life.actions.clear();
-        life.news(Event::Finish(Signal::TERM));
-        let mut expected = vec![line(&format!(
+        let mut scenario = Scenario::up();
+        scenario.policy.kill_old_delay = Duration::from_secs(5);
+        enter(&mut scenario);
+        scenario.actions.clear();
+        scenario.dispatch(Event::Finish(Signal::TERM));
+        let mut expected = vec![compat(&format!(
             "received TERM, sending TERM to all workers:{}",
-            join(alive)
+            alive
+                .iter()
+                .map(Pid::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
         ))];
-        expected.extend(alive.iter().flat_map(|&pid| told(pid, Signal::TERM)));
-        assert_eq!(std::mem::take(&mut life.actions), expected, "{phase}");
-        assert_eq!(life.seconds_left(), None, "{phase}");
+        expected.extend(alive.iter().flat_map(|&pid| stopped(pid, Signal::TERM)));
+        assert_eq!(std::mem::take(&mut scenario.actions), expected, "{phase}");
+        assert_eq!(scenario.seconds_left(), None, "{phase}");
         for &pid in alive {
-            life.dies(pid, 15);
+            scenario.exit(pid, 15);
         }
         assert_eq!(
-            life.actions[life.actions.len() - 2..],
-            [line("exiting"), Finish(Outcome::Stopped)],
+            scenario.actions[scenario.actions.len() - 2..],
+            [compat("exiting"), Finish(Outcome::Stopped)],
             "{phase}"
         );
-        life.actions.clear();
-        life.news(Event::Hup);
-        life.news(Event::Finish(Signal::TERM));
-        life.expect(&[]);
+        scenario.actions.clear();
+        scenario.dispatch(Event::Hup);
+        scenario.dispatch(Event::Finish(Signal::TERM));
+        scenario.expect(&[]);
     }
 }
 
 #[test]
-fn a_further_term_or_int_is_passed_on_to_those_still_there() {
-    let mut life = Life::standing();
-    life.policy.signal_on_term = Signal::QUIT;
+fn the_exit_of_a_candidate_after_term_is_not_published() {
+    let mut scenario = Scenario::up();
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.actions.clear();
+    scenario.exit(102, 15);
+    scenario.expect(&[compat("worker 102 died, status:15")]);
+}
+
+#[test]
+fn a_further_term_or_int_signals_the_remaining_workers_again() {
+    let mut scenario = Scenario::up();
+    scenario.policy.signal_on_term = Signal::QUIT;
     for (received, sent) in [
         (Signal::TERM, Signal::QUIT),
         (Signal::QUIT, Signal::QUIT),
         (Signal::INT, Signal::TERM),
     ] {
-        life.news(Event::Finish(received));
-        let [signal, cont] = told(101, sent);
-        life.expect(&[
-            line(&format!(
+        scenario.dispatch(Event::Finish(received));
+        let [signal, cont] = stopped(101, sent);
+        scenario.expect(&[
+            compat(&format!(
                 "received {received}, sending {sent} to all workers:101"
             )),
             signal,
@@ -358,229 +370,329 @@ fn a_further_term_or_int_is_passed_on_to_those_still_there() {
 }
 
 #[test]
-fn auto_restart_waits_for_old_workers_but_not_longer_than_twice_the_interval() {
-    let mut life = Life::standing();
-    life.policy.auto_restart = Some(Duration::from_secs(10));
-    life.pass(9);
-    life.expect(&[]);
-    life.pass(1);
-    life.expect(&[
-        line("autorestart triggered (interval=10)"),
+fn auto_restart_waits_for_old_workers_but_no_longer_than_two_intervals() {
+    let mut scenario = Scenario::up();
+    scenario.policy.auto_restart = Some(Duration::from_secs(10));
+    scenario.pass(9);
+    scenario.expect(&[]);
+    scenario.pass(1);
+    scenario.expect(&[
+        compat("autorestart triggered (interval=10)"),
         Spawn { generation: 2 },
     ]);
-    life.spawn(102);
-    life.pass(1);
-    life.actions.clear();
-    life.pass(19);
-    life.expect(&[]);
-    life.pass(1);
-    life.expect(&[
-        line("autorestart triggered (forced, interval=10)"),
+    scenario.spawn(102);
+    scenario.pass(1);
+    scenario.actions.clear();
+    scenario.pass(19);
+    scenario.expect(&[]);
+    scenario.pass(1);
+    scenario.expect(&[
+        compat("autorestart triggered (forced, interval=10)"),
         Spawn { generation: 3 },
     ]);
 }
 
 #[test]
-fn strangers_are_reaped_in_silence() {
-    let mut life = Life::standing();
-    life.dies(4711, 0);
-    life.expect(&[]);
+fn the_exit_of_a_stranger_is_not_logged() {
+    let mut scenario = Scenario::up();
+    scenario.exit(4711, 0);
+    scenario.expect(&[]);
 }
 
-fn own(text: &str) -> Action {
+fn note(text: &str) -> Action {
     Action::LogNote(text.to_string())
 }
 
-/// A life whose workers say themselves that they are ready, with one that stands.
-fn ready_by_word() -> Life {
-    let mut life = Life::standing();
-    life.policy.readiness = Readiness::Notify;
-    life.policy.start_timeout = Some(Duration::from_secs(60));
-    life
+/// A scenario as from [`Scenario::up`], whose next workers say themselves that they are ready.
+fn announcing() -> Scenario {
+    let mut scenario = Scenario::up();
+    scenario.policy.readiness = Readiness::Notify;
+    scenario.policy.start_timeout = Some(Duration::from_secs(60));
+    scenario
 }
 
 #[test]
-fn who_says_that_it_is_ready_stands_at_once() {
-    let mut life = ready_by_word();
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.actions.clear();
-    life.pass(5);
-    life.news(Event::Ready(101));
-    life.expect(&[]);
-    assert_eq!(life.seconds_left(), Some(55));
-    life.news(Event::Ready(102));
-    let [quit, cont] = told(101, Signal::QUIT);
-    life.expect(&[
+fn a_worker_that_says_that_it_is_ready_is_up_at_once() {
+    let mut scenario = announcing();
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.actions.clear();
+    scenario.pass(5);
+    scenario.dispatch(Event::Ready(101));
+    scenario.expect(&[]);
+    assert_eq!(scenario.seconds_left(), Some(55));
+    scenario.dispatch(Event::Ready(102));
+    let [quit, cont] = stopped(101, Signal::QUIT);
+    scenario.expect(&[
         published(&[(1, 101, Role::Old), (2, 102, Role::Current)]),
-        line("new worker is now running, sending QUIT to old workers:101"),
-        line("killing old workers"),
+        compat("new worker is now running, sending QUIT to old workers:101"),
+        compat("killing old workers"),
         quit,
         cont,
     ]);
-    life.news(Event::Ready(102));
-    life.expect(&[]);
+    scenario.dispatch(Event::Ready(102));
+    scenario.expect(&[]);
 }
 
 #[test]
-fn a_word_may_come_before_the_news_of_the_exec() {
-    let mut life = ready_by_word();
-    life.news(Event::Hup);
-    life.news(Event::Spawned(102));
-    life.actions.clear();
-    assert_eq!(life.seconds_left(), Some(60), "an exec may hang, too");
-    life.news(Event::Ready(102));
-    assert!(matches!(life.actions[0], Publish(_)), "{:?}", life.actions);
-    life.news(Event::Executed);
-    assert_eq!(life.seconds_left(), None);
+fn ready_may_come_before_executed() {
+    let mut scenario = announcing();
+    scenario.dispatch(Event::Hup);
+    scenario.dispatch(Event::Spawned(102));
+    scenario.actions.clear();
+    assert_eq!(scenario.seconds_left(), Some(60), "an exec can hang, too");
+    scenario.dispatch(Event::Ready(102));
+    assert!(
+        matches!(scenario.actions[0], Publish(_)),
+        "{:?}",
+        scenario.actions
+    );
+    scenario.dispatch(Event::Executed);
+    assert_eq!(scenario.seconds_left(), None);
 }
 
 #[test]
-fn who_is_not_ready_in_time_is_killed_and_has_failed() {
-    let mut life = ready_by_word();
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.actions.clear();
-    life.pass(50);
-    life.news(Event::Extend(102, Duration::from_secs(20)));
-    life.news(Event::Extend(102, Duration::from_secs(1)));
-    life.news(Event::Extend(101, Duration::from_secs(90)));
-    assert_eq!(life.seconds_left(), Some(20));
-    life.pass(20);
-    life.expect(&[
-        own("new worker 102 is not ready within --start-timeout, killing it"),
+fn a_worker_that_is_not_ready_in_time_is_killed_and_its_start_has_failed() {
+    let mut scenario = announcing();
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.actions.clear();
+    scenario.pass(50);
+    scenario.dispatch(Event::Extend(102, Duration::from_secs(20)));
+    scenario.dispatch(Event::Extend(102, Duration::from_secs(1)));
+    scenario.dispatch(Event::Extend(101, Duration::from_secs(90)));
+    assert_eq!(scenario.seconds_left(), Some(20));
+    scenario.pass(20);
+    scenario.expect(&[
+        note("new worker 102 is not ready within --start-timeout, killing it"),
         Send {
             pid: 102,
             signal: Signal::KILL,
         },
     ]);
-    life.news(Event::Ready(102));
-    life.expect(&[]);
-    assert_eq!(life.seconds_left(), None);
-    life.dies(102, 9);
-    life.expect(&[
-        line("new worker 102 seems to have failed to start, exit status:9"),
-        troubled(&[(1, 101, Role::Old)], 2, false),
+    scenario.dispatch(Event::Ready(102));
+    scenario.expect(&[]);
+    assert_eq!(scenario.seconds_left(), None);
+    scenario.exit(102, 9);
+    scenario.expect(&[
+        compat("new worker 102 seems to have failed to start, exit status:9"),
+        published_failure(&[(1, 101, Role::Old)], 2, false),
         Spawn { generation: 3 },
     ]);
 }
 
 #[test]
-fn after_so_many_failed_starts_the_restart_is_given_up_until_the_next_hup() {
-    let mut life = Life::standing();
-    life.policy.max_start_failures = 2;
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.dies(102, 256);
-    life.pass(1);
-    life.actions.clear();
-    life.news(Event::SpawnFailed);
-    life.expect(&[
-        own("giving up the restart after 2 failed starts, generation 1 is still serving"),
-        troubled(&[(1, 101, Role::Current)], 3, true),
+fn a_restart_is_given_up_after_too_many_failed_starts_until_the_next_hup() {
+    let mut scenario = Scenario::up();
+    scenario.policy.max_start_failures = 2;
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.exit(102, 256);
+    scenario.pass(1);
+    scenario.actions.clear();
+    scenario.dispatch(Event::SpawnFailed);
+    scenario.expect(&[
+        note("giving up the restart after 2 failed starts, generation 1 is still serving"),
+        published_failure(&[(1, 101, Role::Current)], 3, true),
     ]);
-    assert_eq!(life.seconds_left(), None);
-    life.pass(100);
-    life.news(Event::Hup);
-    life.expect(&[
-        line("received HUP, spawning a new worker"),
-        troubled(&[(1, 101, Role::Old)], 3, false),
+    assert_eq!(scenario.seconds_left(), None);
+    scenario.pass(100);
+    scenario.dispatch(Event::Hup);
+    scenario.expect(&[
+        compat("received HUP, spawning a new worker"),
+        published_failure(&[(1, 101, Role::Old)], 3, false),
         Spawn { generation: 4 },
     ]);
-    life.spawn(104);
-    life.actions.clear();
-    life.pass(1);
+    scenario.spawn(104);
+    scenario.exit(104, 256);
+    scenario.pass(1);
+    scenario.spawn(105);
+    scenario.actions.clear();
+    scenario.exit(105, 256);
+    scenario.expect(&[
+        compat("new worker 105 seems to have failed to start, exit status:256"),
+        note("giving up the restart after 2 failed starts, generation 1 is still serving"),
+        published_failure(&[(1, 101, Role::Current)], 5, true),
+    ]);
+    scenario.pass(1);
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(106);
+    scenario.actions.clear();
+    scenario.pass(1);
     assert_eq!(
-        life.actions[0],
-        published(&[(1, 101, Role::Old), (4, 104, Role::Current)])
+        scenario.actions[0],
+        published(&[(1, 101, Role::Old), (6, 106, Role::Current)])
     );
 }
 
 #[test]
-fn a_hup_during_the_last_attempt_begins_anew_and_nothing_is_given_up_yet() {
-    let mut life = Life::standing();
-    life.policy.max_start_failures = 1;
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.news(Event::Hup);
-    life.pass(0);
-    life.actions.clear();
-    life.dies(102, 256);
-    life.expect(&[
-        line("new worker 102 seems to have failed to start, exit status:256"),
-        own("giving up the restart after 1 failed starts, generation 1 is still serving"),
-        troubled(&[(1, 101, Role::Current)], 2, false),
-        line("received HUP, spawning a new worker"),
+fn a_hup_during_the_last_start_causes_a_restart_that_is_not_given_up_yet() {
+    let mut scenario = Scenario::up();
+    scenario.policy.max_start_failures = 1;
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.dispatch(Event::Hup);
+    scenario.pass(0);
+    scenario.actions.clear();
+    scenario.exit(102, 256);
+    scenario.expect(&[
+        compat("new worker 102 seems to have failed to start, exit status:256"),
+        note("giving up the restart after 1 failed starts, generation 1 is still serving"),
+        published_failure(&[(1, 101, Role::Current)], 2, false),
+        compat("received HUP, spawning a new worker"),
     ]);
-    life.pass(1);
-    life.expect(&[Spawn { generation: 3 }]);
+    scenario.pass(1);
+    scenario.expect(&[Spawn { generation: 3 }]);
 }
 
 #[test]
-fn without_a_worker_to_serve_on_giving_up_is_the_end() {
-    let mut life = Life::new();
-    life.policy.max_start_failures = 1;
-    life.spawn(101);
-    life.actions.clear();
-    life.dies(101, 256);
-    life.expect(&[
-        line("new worker 101 seems to have failed to start, exit status:256"),
-        own("giving up after 1 failed starts, no worker is left to serve"),
-        line("exiting"),
+fn giving_up_without_a_worker_is_the_end() {
+    let mut scenario = Scenario::new();
+    scenario.policy.max_start_failures = 1;
+    scenario.spawn(101);
+    scenario.actions.clear();
+    scenario.exit(101, 256);
+    scenario.expect(&[
+        compat("new worker 101 seems to have failed to start, exit status:256"),
+        note("giving up after 1 failed starts, no worker is left to serve"),
+        compat("exiting"),
         Finish(Outcome::GivenUp),
     ]);
 }
 
 #[test]
-fn the_end_after_giving_up_waits_for_workers_that_were_told_to_finish() {
-    let mut life = Life::standing();
-    life.policy.max_start_failures = 1;
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.pass(1);
-    life.dies(102, 9);
-    life.pass(1);
-    life.spawn(103);
-    life.dies(103, 256);
-    assert!(!life.actions.contains(&Finish(Outcome::GivenUp)));
-    // It remains the reason.
-    life.news(Event::Finish(Signal::TERM));
-    life.actions.clear();
-    life.dies(101, 0);
-    life.expect(&[
-        line("worker 101 died, status:0"),
-        troubled(&[], 3, false),
-        line("exiting"),
+fn the_end_after_giving_up_waits_for_signalled_workers() {
+    let mut scenario = Scenario::up();
+    scenario.policy.max_start_failures = 1;
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.pass(1);
+    scenario.exit(102, 9);
+    scenario.pass(1);
+    scenario.spawn(103);
+    scenario.exit(103, 256);
+    assert!(!scenario.actions.contains(&Finish(Outcome::GivenUp)));
+    // A signal does not change the outcome.
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.actions.clear();
+    scenario.exit(101, 0);
+    scenario.expect(&[
+        compat("worker 101 died, status:0"),
+        published_failure(&[], 3, false),
+        compat("exiting"),
         Finish(Outcome::GivenUp),
     ]);
 }
 
 #[test]
-fn who_does_not_finish_in_time_is_killed() {
-    let mut life = Life::standing();
-    life.policy.kill_timeout = Some(Duration::from_secs(10));
-    life.news(Event::Hup);
-    life.spawn(102);
-    life.pass(1);
-    life.actions.clear();
-    assert_eq!(life.seconds_left(), Some(10));
-    life.pass(9);
-    life.news(Event::Finish(Signal::TERM));
-    life.actions.clear();
+fn a_worker_that_does_not_finish_in_time_is_killed() {
+    let mut scenario = Scenario::up();
+    scenario.policy.kill_timeout = Some(Duration::from_secs(10));
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.pass(1);
+    scenario.actions.clear();
+    assert_eq!(scenario.seconds_left(), Some(10));
+    scenario.pass(9);
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.actions.clear();
     let kill = |pid| Send {
         pid,
         signal: Signal::KILL,
     };
-    life.pass(1);
-    life.expect(&[
-        own("worker 101 has not ended within --kill-timeout, killing it"),
+    scenario.pass(1);
+    scenario.expect(&[
+        note("worker 101 has not ended within --kill-timeout, killing it"),
         kill(101),
     ]);
-    assert_eq!(life.seconds_left(), Some(9));
-    life.pass(9);
-    life.expect(&[
-        own("worker 102 has not ended within --kill-timeout, killing it"),
+    assert_eq!(scenario.seconds_left(), Some(9));
+    scenario.pass(9);
+    scenario.expect(&[
+        note("worker 102 has not ended within --kill-timeout, killing it"),
         kill(102),
     ]);
-    assert_eq!(life.seconds_left(), None);
+    assert_eq!(scenario.seconds_left(), None);
+}
+
+/// If one of these words changed, an upgrade from version 0.1.0 would fail.
+#[test]
+fn every_phase_is_saved_in_the_words_of_version_0_1_0() {
+    let (since, until, now) = (Time::from_secs(1), Time::from_secs(5), Time::from_secs(2));
+    let starting = |step| Phase::Starting(StartReason::NoWorker, step);
+    let executing = StartStep::Executing { until: None };
+    let checking = StartStep::Checking { until: Some(until) };
+    let table = [
+        (starting(executing), "executing vacancy=true since=- left=-"),
+        (
+            starting(checking),
+            "proving vacancy=true since=- left=3000000",
+        ),
+        (
+            Phase::Starting(StartReason::Restart, StartStep::Overdue),
+            "overdue vacancy=false since=- left=-",
+        ),
+        (
+            starting(StartStep::Pausing { until }),
+            "pausing vacancy=true since=- left=3000000",
+        ),
+        (
+            Phase::Up { since },
+            "standing vacancy=false since=1000000 left=-",
+        ),
+        (
+            Phase::Delaying { since, until },
+            "delaying vacancy=false since=1000000 left=3000000",
+        ),
+        (
+            Phase::Finishing(Outcome::Stopped),
+            "finishing vacancy=false since=- left=-",
+        ),
+        (
+            Phase::Finishing(Outcome::GivenUp),
+            "giving_up vacancy=false since=- left=-",
+        ),
+    ];
+    for (phase, text) in table {
+        let mut supervisor = Scenario::up().supervisor;
+        supervisor.phase = phase;
+        let (saved, workers) = supervisor.save(now);
+        let line = render(&saved);
+        assert!(line.ends_with(&format!(" phase={text}\n")), "{line}");
+        let restored = Supervisor::restore(&saved, &workers, now).unwrap();
+        assert_eq!(restored.phase, phase);
+    }
+}
+
+#[test]
+fn a_phase_that_cannot_be_continued_is_refused() {
+    let (mut saved, _) = Scenario::up().supervisor.save(Time::ZERO);
+    saved.since = None;
+    let error = Supervisor::restore(&saved, &[], Time::ZERO).err();
+    assert_eq!(
+        error.unwrap().to_string(),
+        "the saved phase Up cannot be continued"
+    );
+}
+
+#[test]
+fn an_unknown_phase_or_role_is_refused_by_name() {
+    let (saved, workers) = Scenario::up().supervisor.save(Time::ZERO);
+    let text = render(&saved).replace("standing", "flying");
+    let error = crate::saved::restore::<SavedSupervisor>(&text).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the saved supervisor has no valid value for phase: flying"
+    );
+    let text = render(&workers[0]).replace("current", "foreman");
+    let error = crate::saved::restore::<SavedWorker>(&text).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the saved worker has no valid value for part: foreman"
+    );
+}
+
+fn render<T: crate::saved::Record + Clone>(record: &T) -> String {
+    let mut text = String::new();
+    crate::saved::save(&mut text, &mut [record.clone()]);
+    text
 }

@@ -1,14 +1,15 @@
-//! What the superdaemon knows of its workers, and tells in the status file. Pure.
+//! The data on workers, and the part of it that is published. Pure.
 
+use crate::saved::words;
 use crate::supervisor::policy::Time;
 
 /// A process number.
 pub type Pid = i32;
 
-/// Counts attempts to start a worker: the first is 1, failed ones count.
+/// Counts the starts of workers from 1, failed ones included.
 pub type Generation = u64;
 
-/// A wait status as wait(2) returns it. The log shows it raw, as Perl's `$?`: exit status 1 reads 256.
+/// A wait status as wait(2) returns it. The log shows it raw, like Perl's `$?`: exit status 1 reads 256.
 pub type WaitStatus = i32;
 
 /// A worker process that has not been reaped yet.
@@ -20,38 +21,42 @@ pub struct Worker {
     pub stop: StopState,
 }
 
-/// What a worker is among the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// On probation: it has not passed its check yet.
-    Candidate,
-    /// The newest that passed.
-    Current,
-    /// It passed once; a newer one is to take, or has taken, its place.
-    Old,
+words! {
+    /// The place of a worker among the others.
+    pub enum Role {
+        /// The worker is being started: it has not passed its check yet.
+        #[default]
+        Candidate = "candidate",
+        /// It is the newest worker that has passed its check.
+        Current = "current",
+        /// It has passed its check, but a newer worker replaces it, or is being started to do so.
+        Old = "old",
+    }
 }
 
-/// Whether a worker was told to finish.
+/// The signals that a worker was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
     NotSignalled,
+    /// It was sent the first signal to finish at this time.
     SignalledAt(Time),
-    /// It did not listen.
+    /// It was sent SIGKILL, because it had not exited, or was not ready, in time.
     Killed,
 }
 
-/// What the status file is to tell.
+/// The content of the status file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Those that passed their check, oldest first.
+    /// The workers that have passed their check, oldest first.
     pub workers: Vec<Worker>,
+    /// Present if the last start failed and failures are published.
     pub start_failure: Option<StartFailure>,
 }
 
-/// The last attempt to start a worker has failed.
+/// A start that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartFailure {
     pub failed: Generation,
-    /// No more attempts follow until somebody asks for a restart.
+    /// No start follows until the next restart.
     pub given_up: bool,
 }

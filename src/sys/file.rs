@@ -1,23 +1,69 @@
 //! Files and folders, where std has no safe function.
 //!
-//! mkdtemp(3) is the same everywhere, mode 0700 included: std asks for its modes through the umask.
+//! Differences between systems:
+//! - mkdtemp(3) gives its folder the mode 0700 on every system. Std would apply the umask to the mode.
+//! - access(2) with X_OK may allow root to execute a file that has no execute permission at all [access(2) of the
+//!   BSDs]. For a folder the answer is right.
 
-use std::ffi::{CString, OsString};
+use super::check;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Makes a folder that nobody else has, of mode 0700, at `prefix` and six more characters.
+/// Makes a new folder of mode 0700. Its path is `prefix` and six more characters.
 pub fn make_folder(prefix: &Path) -> io::Result<PathBuf> {
     let template = [prefix.as_os_str().as_bytes(), b"XXXXXX"].concat();
     let template = CString::new(template)?.into_raw();
-    // SAFETY: template is a C string of ours, whose last six bytes mkdtemp replaces.
+    // SAFETY: template is a C string that this function owns, and mkdtemp only replaces its last six bytes.
     let made = unsafe { libc::mkdtemp(template) };
     let error = io::Error::last_os_error();
-    // SAFETY: it came from into_raw, and its length is what it was.
+    // SAFETY: template came from into_raw, and mkdtemp has not changed its length.
     let path = unsafe { CString::from_raw(template) };
-    match made.is_null() {
-        true => Err(error),
-        false => Ok(OsString::from_vec(path.into_bytes()).into()),
+    if made.is_null() {
+        return Err(error);
     }
+    Ok(OsString::from_vec(path.into_bytes()).into())
+}
+
+/// Checks that this process may write to a file, or make files in a folder. The error is the reason why not.
+pub fn check_write_access(path: &Path) -> io::Result<()> {
+    check_access(&c_string(path)?, libc::W_OK)
+}
+
+/// Checks that `dir` is a folder that this process may enter. The error is the reason why not.
+pub fn check_enterable(dir: &Path) -> io::Result<()> {
+    if !fs::metadata(dir)?.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+    }
+    check_access(&c_string(dir)?, libc::X_OK)
+}
+
+/// Checks that access(2) grants `mode`. The error is the reason why not.
+pub(super) fn check_access(path: &CStr, mode: libc::c_int) -> io::Result<()> {
+    // SAFETY: path is a C string that outlives the call.
+    check(unsafe { libc::access(path.as_ptr(), mode) })?;
+    Ok(())
+}
+
+fn c_string(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// Opens a folder for reading. Any other file is an error; in particular a FIFO does not block the call.
+pub fn open_folder(path: &OsStr) -> io::Result<OwnedFd> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_DIRECTORY);
+    Ok(options.open(path)?.into())
+}
+
+/// Returns true if the file is missing or out of our reach, so that another attempt would fail in the same way.
+pub fn is_inaccessible(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP)
+    )
 }

@@ -1,21 +1,22 @@
-//! Who holds a socket: for the message that it is in use, no more.
+//! Finds the processes that hold a socket, for the message that the socket is in use.
 //!
-//! Linux tells it in proc(5): `net/tcp` and the like give the inode of each socket, `PID/fd` who has it open.
-//! Other systems have no such files (fstat(1), sockstat(1) and pfiles(1) read the kernel instead), and a caller without
-//! privileges sees only processes of its own: then nobody is found.
+//! On Linux the answer is in proc(5): `net/tcp` and its like list the inode of each socket, and `PID/fd` shows the
+//! sockets of each process. An unprivileged caller sees only its own processes. The other systems have no such files
+//! (fstat(1), sockstat(1) and pfiles(1) read kernel memory), so no holder is found there.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, DirEntry};
 use std::net::SocketAddr;
 use std::path::Path;
 
 /// A process that holds a socket.
 pub struct Holder {
     pub pid: libc::pid_t,
-    /// The beginning of its program's name.
+    /// The name of its program, which the kernel cuts off after 15 bytes.
     pub name: String,
 }
 
-/// Who listens on a port of an address, or has bound it for UDP.
+/// Finds the processes that listen on a TCP port, or have bound a UDP port.
 pub fn of_port(address: &SocketAddr, stream: bool) -> Vec<Holder> {
     let table = match (stream, address.is_ipv4()) {
         (true, true) => "tcp",
@@ -23,70 +24,56 @@ pub fn of_port(address: &SocketAddr, stream: bool) -> Vec<Holder> {
         (false, true) => "udp",
         (false, false) => "udp6",
     };
-    // Columns: number, local address, remote address, state (0A listens), …, the tenth the inode.
+    // The columns are number, local address, remote address, state (0A listens) and others. The tenth is the inode.
     let port = format!(":{:04X}", address.port());
-    of_inodes(&inodes(table, 9, |columns| {
+    find(table, 9, |columns| {
         columns[1].ends_with(&port) && (!stream || columns[3] == "0A")
-    }))
+    })
 }
 
-/// Who listens on the Unix socket at a path, if it was bound by that name.
+/// Finds the processes that hold the Unix socket at a path, if it was bound under exactly this path.
 pub fn of_path(path: &Path) -> Vec<Holder> {
-    // Any process in any folder may have bound a socket of this relative name.
+    // The table has paths as they were bound, and a relative one may belong to a process in any folder.
     if path.is_relative() {
         return Vec::new();
     }
-    // Columns: number, references, protocol, flags, type, state, inode, path.
-    of_inodes(&inodes("unix", 6, |columns| {
+    // The columns are number, references, protocol, flags, type, state, inode and path.
+    find("unix", 6, |columns| {
         columns.get(7).is_some_and(|found| Path::new(found) == path)
-    }))
+    })
 }
 
-/// The inodes of the sockets in a table whose line is wanted.
-fn inodes(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> Vec<String> {
+/// Finds the processes that hold a socket of a table. `is_wanted` selects the lines by their columns, and `column` has
+/// the inode.
+fn find(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> Vec<Holder> {
     let text = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-    let lines = text
-        .lines()
-        .skip(1)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    lines
-        .filter(|columns| columns.len() > column && is_wanted(columns))
-        .map(|columns| columns[column].to_string())
-        .collect()
-}
-
-fn of_inodes(inodes: &[String]) -> Vec<Holder> {
-    let mut holders = Vec::new();
-    if inodes.is_empty() {
-        return holders;
-    }
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let descriptors = fs::read_dir(process.path().join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let mut targets =
-            descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-        if targets.any(|target| {
-            socket_inode(&target).is_some_and(|inode| inodes.iter().any(|known| known == inode))
-        }) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            holders.push(Holder {
-                pid,
-                name: name.trim_end().to_string(),
-            });
+    let mut links: Vec<OsString> = Vec::new();
+    for line in text.lines().skip(1) {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        if columns.len() > column && is_wanted(&columns) {
+            links.push(format!("socket:[{}]", columns[column]).into());
         }
     }
-    holders
+    if links.is_empty() {
+        return Vec::new();
+    }
+    let holder = |process: DirEntry| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let holds =
+            |fd: DirEntry| fs::read_link(fd.path()).is_ok_and(|link| links.contains(&link.into()));
+        if !entries(&process.path().join("fd")).any(holds) {
+            return None;
+        }
+        let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+        Some(Holder {
+            pid,
+            name: name.trim_end().to_string(),
+        })
+    };
+    entries(Path::new("/proc")).filter_map(holder).collect()
 }
 
-fn socket_inode(target: &Path) -> Option<&str> {
-    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')
+/// Lists a folder. One that cannot be read is empty.
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
 }

@@ -1,60 +1,78 @@
-//! Descriptors that another process left open for this one: taking them over, and telling what they are.
+//! Descriptors that pass from one process to another: close-on-exec, taking ownership, and the kind of a socket.
+//!
+//! The program and the library both compile this file.
 
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Takes a descriptor over and makes it close-on-exec. The caller sees to it that each is taken once.
-pub(crate) fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_SETFD takes an integer and touches no memory; a number that is not open is an error.
-    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: the descriptor is open, as the call above has shown, and was inherited for this caller.
+/// Takes ownership of a descriptor that this process was started with, and makes it close-on-exec.
+///
+/// The caller must not adopt the same number twice: the first owner to be dropped would close it for the other.
+pub fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
+    set_close_on_exec(number, true)?;
+    // SAFETY: the call above has shown that the number is open, and the caller adopts each number once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-pub(crate) fn is_tcp(fd: BorrowedFd) -> io::Result<bool> {
-    Ok(is_inet(fd)? && kind(fd)? == libc::SOCK_STREAM)
+/// Decides whether execve(2) closes a descriptor. The error says that the number is not open.
+pub(super) fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
+    let flags = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: F_SETFD takes an integer and touches no memory.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, flags) })?;
+    Ok(())
 }
 
-pub(crate) fn is_udp(fd: BorrowedFd) -> io::Result<bool> {
-    Ok(is_inet(fd)? && kind(fd)? == libc::SOCK_DGRAM)
+/// The kind of a socket.
+#[derive(PartialEq, Eq)]
+pub enum SocketKind {
+    Tcp,
+    Udp,
+    UnixStream,
+    Other,
 }
 
-pub(crate) fn is_unix(fd: BorrowedFd) -> io::Result<bool> {
-    Ok(family(fd)? == libc::AF_UNIX && kind(fd)? == libc::SOCK_STREAM)
+/// Asks the kernel for the kind of a socket. The error says that the descriptor is no socket.
+pub fn socket_kind(socket: BorrowedFd) -> io::Result<SocketKind> {
+    let (address, _) = local_address(socket)?;
+    let stream_or_datagrams = option(socket, libc::SOL_SOCKET, libc::SO_TYPE)?;
+    Ok(match (address.ss_family.into(), stream_or_datagrams) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => SocketKind::Tcp,
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => SocketKind::Udp,
+        (libc::AF_UNIX, libc::SOCK_STREAM) => SocketKind::UnixStream,
+        _ => SocketKind::Other,
+    })
 }
 
-fn is_inet(fd: BorrowedFd) -> io::Result<bool> {
-    Ok(matches!(family(fd)?, libc::AF_INET | libc::AF_INET6))
-}
-
-fn family(fd: BorrowedFd) -> io::Result<libc::c_int> {
-    // SAFETY: all zeroes is a valid sockaddr_storage.
+/// The address that a socket is bound to, and how many bytes of it count.
+pub(super) fn local_address(
+    socket: BorrowedFd,
+) -> io::Result<(libc::sockaddr_storage, libc::socklen_t)> {
+    // SAFETY: a sockaddr_storage consists of integers, for which zeroes are valid.
     let mut address: libc::sockaddr_storage = unsafe { zeroed() };
     let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let to = (&raw mut address).cast();
     // SAFETY: address has room for length bytes, and both outlive the call.
-    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &mut length) })?;
-    Ok(address.ss_family.into())
+    check(unsafe { libc::getsockname(socket.as_raw_fd(), to, &mut length) })?;
+    Ok((address, length))
 }
 
-fn kind(fd: BorrowedFd) -> io::Result<libc::c_int> {
-    let mut kind: libc::c_int = 0;
+/// Reads a socket option that is a number.
+pub(super) fn option(
+    socket: BorrowedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    let value = (&raw mut kind).cast();
-    // SAFETY: kind is an int of that length, and both outlive the call.
-    check(unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TYPE,
-            value,
-            &mut length,
-        )
-    })?;
-    Ok(kind)
+    let to = (&raw mut value).cast();
+    // SAFETY: value is an int of that length, and both outlive the call.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, to, &mut length) })?;
+    Ok(value)
 }
 
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+/// Turns the -1 of a system call into the error that errno names.
+pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 {
         return Err(io::Error::last_os_error());
     }

@@ -1,19 +1,20 @@
-//! poll(2): the one place where the superdaemon sleeps.
+//! poll(2): the one place where the program sleeps.
 //!
-//! What differs:
-//! - At the end of a pipe Linux, macOS and illumos say POLLHUP, FreeBSD POLLIN as well; a socket says POLLIN or both.
-//!   Any answer counts here, and the read that follows tells.
-//! - Older macOS does not look at devices: it answers POLLNVAL [poll(2), BUGS]. That counts too, and the write that
-//!   follows does not wait ([`super::fd::write_briefly`]).
-//! - No system restarts it after a signal, whatever SA_RESTART says [signal(7), sigaction(2)].
-//! - More entries than descriptors may be open are refused with EINVAL, by Linux even if the limit has just sunk.
+//! Differences between systems:
+//! - At the end of a pipe Linux, macOS and illumos report POLLHUP, and FreeBSD reports POLLIN as well. A socket reports
+//!   POLLIN or both. Every answer counts as ready here, and the read that follows shows the end.
+//! - Older macOS cannot poll devices and answers POLLNVAL [poll(2), BUGS]. This counts as ready too. The write that
+//!   follows is limited in time ([`super::fd::write_briefly`]).
+//! - No system restarts poll after a signal, even with SA_RESTART [signal(7), sigaction(2)].
+//! - More entries than the limit of descriptors allows are refused with EINVAL. Linux refuses them even if the limit
+//!   was lowered after the descriptors were opened.
 
 use super::check;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// What one descriptor is waited for, and whether it happened.
+/// A descriptor, the condition to wait for, and whether the condition was met.
 #[repr(transparent)]
 pub struct Interest {
     entry: libc::pollfd,
@@ -28,7 +29,7 @@ impl Interest {
         Interest::new(fd, libc::POLLOUT)
     }
 
-    /// Nothing but a socket that was shut down, or an error.
+    /// Waits only for an error, or for a socket to be shut down.
     pub fn hangup(fd: BorrowedFd) -> Interest {
         Interest::new(fd, 0)
     }
@@ -43,18 +44,18 @@ impl Interest {
         }
     }
 
-    /// True also for an end-of-file or an error: the next read or write tells which.
+    /// Whether the condition was met. An end-of-file and an error count too, and the next read or write shows which.
     pub fn happened(&self) -> bool {
         self.entry.revents != 0
     }
 }
 
-/// Sleeps until something happens, a signal comes or the time is over; `None` waits for ever. After a signal nothing
-/// else was looked at: the next call tells of it.
+/// Sleeps until a descriptor is ready, a signal comes or the timeout is over. `None` waits for ever. A signal ends the
+/// call before it has looked at any descriptor, so the next call reports those that are ready.
 ///
-/// The wait is rounded up to a millisecond: waking before a deadline would mean to go round once more.
-pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Result<Woken> {
-    let milliseconds = match patience {
+/// The timeout is rounded up to a millisecond: a process that woke before its deadline would have to sleep again.
+pub fn wait(interests: &mut [Interest], timeout: Option<Duration>) -> io::Result<WokenBy> {
+    let milliseconds = match timeout {
         None => -1,
         Some(time) => {
             let rest = time.subsec_nanos().div_ceil(1_000_000);
@@ -63,20 +64,19 @@ pub fn wait(interests: &mut [Interest], patience: Option<Duration>) -> io::Resul
         }
     };
     let entries: *mut libc::pollfd = interests.as_mut_ptr().cast();
-    // SAFETY: an Interest is a pollfd, of which this is an array of that length that outlives the call.
+    // SAFETY: an Interest has the layout of a pollfd, and entries is an array of that many that outlives the call.
     let polled =
         check(unsafe { libc::poll(entries, interests.len() as libc::nfds_t, milliseconds) });
     match polled {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Woken::BySignal),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WokenBy::Signal),
         Err(error) => Err(error),
-        Ok(_) => Ok(Woken::Otherwise),
+        Ok(_) => Ok(WokenBy::ReadyOrTimeout),
     }
 }
 
-/// What ended the sleep.
+/// The reason why a sleep has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
-    BySignal,
-    /// Something that was waited for, or the time.
-    Otherwise,
+pub enum WokenBy {
+    Signal,
+    ReadyOrTimeout,
 }

@@ -1,275 +1,69 @@
-//! Processes: fork and exec, reaping, signalling, going into the background.
+//! Processes: forking, reaping, signalling, and their ages. [`super::exec`] executes programs.
 //!
-//! What differs:
-//! - To signal a zombie is no error by POSIX, and is none on Linux, FreeBSD and macOS; elsewhere it may be ESRCH
-//!   [kill(2)]. A caller that knows of the child hears of its death next.
-//! - Who ignores SIGCHLD has no zombies, and waitpid says ECHILD [sigaction(2)]: inherited, that would hide every
-//!   death. [`super::signals`] catches it whatever the caller had.
-//! - `access` with X_OK may tell root yes for a file that nobody may execute [access(2) of the BSDs].
-//! - How long a process lives is in /proc on Linux; ps(1) tells it elsewhere.
+//! Differences between systems:
+//! - POSIX does not count it as an error to signal a zombie. Linux, FreeBSD and macOS agree; on other systems it may
+//!   fail with ESRCH [kill(2)]. A caller that has such a child learns of its death soon after.
+//! - A process that ignores SIGCHLD gets no zombies, and waitpid fails with ECHILD [sigaction(2)]. If the program
+//!   inherited that, it would never learn of a death. [`super::signals`] therefore catches SIGCHLD whatever the caller
+//!   has set.
+//! - Linux has the age of a process in /proc. On the other systems ps(1) prints it.
 
 use super::{check, fd, retry};
-use std::ffi::{CStr, CString};
 #[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
-use std::iter::once;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::ptr::null;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// What runs a line of shell, or a script that does not name its interpreter: in the same place on every system.
-pub const SHELL: &CStr = c"/bin/sh";
-
-/// What a child is given beside its environment, prepared before the fork: between fork and execve nothing may be
-/// allocated.
-pub struct Program {
-    /// Where the program may be, in the order of trying; not empty.
-    pub candidates: Vec<CString>,
-    /// With the program's own name as its first.
-    pub arguments: Vec<CString>,
-    /// Whether a variable `LISTEN_PID=` without a value is given the number of the child.
-    pub listen_pid: bool,
-    /// Whether a file that the kernel cannot execute is given to the shell, as execvp(3) does.
-    pub by_shell: bool,
-    pub dir: Option<CString>,
-    pub descriptors: Vec<Handover>,
+/// The process in which a fork has returned.
+pub enum ForkResult {
+    Parent,
+    Child,
 }
 
-impl Program {
-    fn arguments(&self) -> impl Iterator<Item = *const libc::c_char> + '_ {
-        self.arguments.iter().map(|argument| argument.as_ptr())
-    }
-}
-
-/// A descriptor that the child keeps. No `number` is the `fd` of another one, so that no order is wrong.
-#[derive(Clone, Copy)]
-pub struct Handover {
-    pub fd: RawFd,
-    /// Its number in the child.
-    pub number: RawFd,
-}
-
-/// A forked child that has not executed its program yet.
-pub struct Forked {
-    pub pid: libc::pid_t,
-    /// Readable once the child has executed its program, or failed to: `outcome` tells.
-    pub report: OwnedFd,
-}
-
-/// StartReason a child could not become its program.
-pub struct Failure {
-    pub step: Step,
-    pub error: io::Error,
-}
-
-#[derive(Clone, Copy)]
-pub enum Step {
-    /// Putting the descriptor at its number.
-    Handover = 0,
-    /// Entering the working directory.
-    EnterDir = 1,
-    /// Executing the program.
-    Execute = 2,
-}
-
-/// Forks a child that becomes `program`, or ends with status 255. `environment` is `NAME=value` each.
-pub fn spawn<'a>(
-    program: &Program,
-    environment: impl Iterator<Item = &'a CStr>,
-) -> io::Result<Forked> {
-    let (report, writer) = fd::pipe()?;
-    let writer = fd::move_off(writer, |number| {
-        program
-            .descriptors
-            .iter()
-            .any(|given| given.number == number)
-    })?;
-    // A script without #! is run with all of these, anything else without the first.
-    let mut arguments = array(once(SHELL.as_ptr()).chain(program.arguments()));
-    // Digits, and the NUL behind them, are for the child to write.
-    let mut listen_pid = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
-    let with_digits = listen_pid.as_mut_ptr();
-    let variables =
-        array(environment.map(
-            |string| match program.listen_pid && string == c"LISTEN_PID=" {
-                true => with_digits.cast_const().cast(),
-                false => string.as_ptr(),
-            },
-        ));
-    // A vfork would be quicker, but deaf for as long as the file system that holds the program or the folder does not
-    // answer: a server of NFS that is gone must not take the worker along that still serves.
-    // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
+/// Forks this process. Both processes go on.
+pub fn fork() -> io::Result<ForkResult> {
+    // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
     let pid = check(unsafe { libc::fork() })?;
-    if pid > 0 {
-        return Ok(Forked { pid, report });
-    }
-    if program.listen_pid {
-        write_number(id(), with_digits.wrapping_add(b"LISTEN_PID=".len()));
-    }
-    let failure = become_program(program, &mut arguments, &variables);
-    let _ = fd::write(writer.as_fd(), &failure);
-    leave(255)
-}
-
-/// Reads the report of a child: `None` if it has executed its program, or died without a word.
-pub fn outcome(report: OwnedFd) -> Option<Failure> {
-    let mut failure = [0; size_of::<RawFailure>()];
-    let count = fd::read(report.as_fd(), &mut failure).ok()?;
-    let [step, errno @ ..] = failure;
-    let step = [Step::Handover, Step::EnterDir, Step::Execute]
-        .into_iter()
-        .find(|&known| known as u8 == step)?;
-    (count == failure.len()).then(|| Failure {
-        step,
-        error: io::Error::from_raw_os_error(i32::from_ne_bytes(errno)),
+    Ok(if pid == 0 {
+        ForkResult::Child
+    } else {
+        ForkResult::Parent
     })
 }
 
-/// A step and its errno, as the child reports them.
-type RawFailure = [u8; 5];
-
-/// The child's way from fork to execve. It comes back only when that failed. The first argument is the shell.
-fn become_program(
-    program: &Program,
-    arguments: &mut [*const libc::c_char],
-    environment: &[*const libc::c_char],
-) -> RawFailure {
-    for given in &program.descriptors {
-        if let Err(error) = hand_over(given) {
-            return failure(Step::Handover, &error);
-        }
-    }
-    if let Some(dir) = &program.dir {
-        // SAFETY: dir is a C string.
-        if let Err(error) = check(unsafe { libc::chdir(dir.as_ptr()) }) {
-            return failure(Step::EnterDir, &error);
-        }
-    }
-    let mut denied = None;
-    let mut last = io::Error::from_raw_os_error(libc::ENOENT);
-    for path in &program.candidates {
-        last = execute(path, &arguments[1..], environment);
-        match last.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) => continue,
-            // Another folder of PATH may have one that we may run; if none has, this is the better reason.
-            Some(libc::EACCES) => {
-                denied = Some(libc::EACCES);
-                continue;
-            }
-            Some(libc::ENOEXEC) if program.by_shell => {
-                arguments[1] = path.as_ptr();
-                last = execute(SHELL, arguments, environment);
-            }
-            Some(_) | None => {}
-        }
-        return failure(Step::Execute, &last);
-    }
-    failure(
-        Step::Execute,
-        &denied.map_or(last, io::Error::from_raw_os_error),
-    )
-}
-
-/// Writes a positive number of at most ten digits.
-fn write_number(number: libc::pid_t, digits: *mut u8) {
-    let mut divisor = 1;
-    while number / divisor >= 10 {
-        divisor *= 10;
-    }
-    let mut at = digits;
-    while divisor > 0 {
-        // SAFETY: a pid_t has ten digits at the most, for which there is room.
-        unsafe { at.write(b'0' + (number / divisor % 10) as u8) };
-        at = at.wrapping_add(1);
-        divisor /= 10;
-    }
-}
-
-fn hand_over(given: &Handover) -> io::Result<()> {
-    if given.fd == given.number {
-        // SAFETY: F_SETFD takes an integer and touches no memory.
-        check(unsafe { libc::fcntl(given.fd, libc::F_SETFD, 0) })?;
-    } else {
-        // SAFETY: dup2 touches no memory. What it closes is the child's copy of something it is not to have.
-        retry(|| check(unsafe { libc::dup2(given.fd, given.number) }))?;
-    }
+/// Makes this process the leader of a new session without a terminal.
+pub fn new_session() -> io::Result<()> {
+    // SAFETY: setsid touches no memory.
+    check(unsafe { libc::setsid() })?;
     Ok(())
 }
 
-fn execute(
-    path: &CStr,
-    arguments: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
-) -> io::Error {
-    // SAFETY: path is a C string, the others are arrays of C strings that end with a null pointer.
-    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
-    io::Error::last_os_error()
-}
-
-fn failure(step: Step, error: &io::Error) -> RawFailure {
-    let [a, b, c, d] = error.raw_os_error().unwrap_or(0).to_ne_bytes();
-    [step as u8, a, b, c, d]
-}
-
-/// The array that execve wants: ended by a null pointer.
-fn array(strings: impl Iterator<Item = *const libc::c_char>) -> Vec<*const libc::c_char> {
-    let (least, most) = strings.size_hint();
-    let mut array = Vec::with_capacity(most.unwrap_or(least) + 1);
-    array.extend(strings);
-    array.push(null());
-    array
-}
-
-/// Becomes `program`, which inherits the descriptors of these numbers. It comes back only when that failed.
-pub fn replace<'a>(
-    program: &Program,
-    environment: impl Iterator<Item = &'a CStr>,
-    kept: &[RawFd],
-) -> io::Error {
-    let arguments = array(program.arguments());
-    let environment = array(environment.map(CStr::as_ptr));
-    let set = |flags: libc::c_int| {
-        for &number in kept {
-            // SAFETY: F_SETFD takes an integer and touches no memory; it cannot fail for a number that is open.
-            unsafe { libc::fcntl(number, libc::F_SETFD, flags) };
-        }
-    };
-    set(0);
-    let mut last = io::Error::from_raw_os_error(libc::ENOENT);
-    for path in &program.candidates {
-        last = execute(path, &arguments, &environment);
-    }
-    set(libc::FD_CLOEXEC);
-    last
-}
-
-/// A pipe from which `text` can be read, however long it is: a child writes it, and ends.
-pub fn feed(text: &[u8]) -> io::Result<OwnedFd> {
+/// Makes a pipe from which `text` can be read. A child writes the text and ends, so the text may be longer than a pipe
+/// can hold.
+pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     let (reader, writer) = fd::pipe()?;
-    // SAFETY: this process has one thread, so the child is whole, and it only makes async-signal-safe calls.
-    if check(unsafe { libc::fork() })? != 0 {
+    if let ForkResult::Parent = fork()? {
         return Ok(reader);
     }
-    // SAFETY: close touches no memory, and this copy is not used again: only the reader's end shall be the reader's.
+    // With a reading end of its own the child would wait for ever after the reader has died.
+    // SAFETY: close touches no memory, and the child neither uses nor drops its copy of reader: it ends in exit_now.
     unsafe { libc::close(reader.as_raw_fd()) };
     let mut rest = text;
     while !rest.is_empty() {
         match fd::write(writer.as_fd(), rest) {
             Ok(count) => rest = &rest[count..],
-            Err(_) => leave(1),
+            Err(_) => exit_now(1),
         }
     }
-    leave(0)
+    exit_now(0)
 }
 
-/// Reaps a child that has died, if there is one: its pid and wait status.
+/// Reaps one child that has died, and returns its pid and wait status.
 pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     // SAFETY: status is an int that outlives the call.
     let pid = retry(|| check(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }));
-    // ECHILD, the only error, says that there are no children at all.
+    // The only possible error is ECHILD: this process has no children.
     pid.ok().filter(|&pid| pid > 0).map(|pid| (pid, status))
 }
 
@@ -280,26 +74,25 @@ pub fn signal(pid: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// The number of this process.
+/// The pid of this process.
 pub fn id() -> libc::pid_t {
     // SAFETY: getpid touches no memory and cannot fail.
     unsafe { libc::getpid() }
 }
 
-/// Ends this process at once: no destructor runs, so no file is removed that another process still needs.
-pub fn leave(status: libc::c_int) -> ! {
+/// Ends this process at once. No destructor runs, so no file is removed that another process still needs.
+pub fn exit_now(status: libc::c_int) -> ! {
     // SAFETY: _exit touches no memory and does not return.
     unsafe { libc::_exit(status) }
 }
 
-/// How long ago a process began, as `[[days-]hours:]minutes:seconds`, the format of ps(1).
-///
-/// proc(5): the 22nd field of `stat`, in clock ticks since the boot. The second, in parentheses, may have
-/// anything in it.
+/// The time since a process began, as `[[days-]hours:]minutes:seconds`, which is the format of ps(1).
 #[cfg(target_os = "linux")]
 pub fn age(pid: libc::pid_t) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let began: u64 = stat
+    // proc(5): the start is the 22nd field, in clock ticks since the boot. The second field is the program's name in
+    // parentheses, which may itself have blanks and parentheses in it.
+    let start: u64 = stat
         .rsplit_once(')')?
         .1
         .split_whitespace()
@@ -309,8 +102,8 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
     // SAFETY: sysconf touches no memory.
-    let ticks = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
-    let age = uptime.saturating_sub(began.checked_div(ticks)?);
+    let ticks_per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let age = uptime.saturating_sub(start.checked_div(ticks_per_second)?);
     let clock = format!("{:02}:{:02}", age / 60 % 60, age % 60);
     Some(match (age / 86_400, age / 3_600 % 24) {
         (0, 0) => clock,
@@ -319,7 +112,7 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
     })
 }
 
-/// How long ago a process began, as ps(1) tells, which every other system has.
+/// The time since a process began, as `[[days-]hours:]minutes:seconds`, which is the format of ps(1).
 #[cfg(not(target_os = "linux"))]
 pub fn age(pid: libc::pid_t) -> Option<String> {
     let mut ps = std::process::Command::new("ps");
@@ -329,49 +122,4 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
         .ok()?;
     let age = String::from_utf8(output.stdout).ok()?.trim().to_string();
     (!age.is_empty()).then_some(age)
-}
-
-/// Which of the two processes after a fork this is.
-pub enum Side {
-    Parent,
-    Child,
-}
-
-/// Splits this process in two, of which both go on.
-pub fn fork() -> io::Result<Side> {
-    // SAFETY: this process has one thread, so the child is whole.
-    match check(unsafe { libc::fork() })? {
-        0 => Ok(Side::Child),
-        _ => Ok(Side::Parent),
-    }
-}
-
-/// Makes this process the leader of a new session without a terminal.
-pub fn new_session() -> io::Result<()> {
-    // SAFETY: setsid touches no memory.
-    check(unsafe { libc::setsid() })?;
-    Ok(())
-}
-
-/// What a process may want to do with a file.
-#[derive(Clone, Copy)]
-pub enum Access {
-    Write = libc::W_OK as isize,
-    /// Of a folder: to enter it.
-    Enter = libc::X_OK as isize,
-}
-
-/// Whether this process may do that; if not, the error says why.
-pub fn may(path: &Path, access: Access) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: path is a C string.
-    check(unsafe { libc::access(path.as_ptr(), access as libc::c_int) })?;
-    Ok(())
-}
-
-/// Whether there is a shell; if not, the error says why.
-pub fn find_shell() -> io::Result<()> {
-    // SAFETY: SHELL is a C string.
-    check(unsafe { libc::access(SHELL.as_ptr(), libc::X_OK) })?;
-    Ok(())
 }

@@ -1,17 +1,17 @@
-//! Signals: caught by one handler that notes them and writes a byte into a pipe, which wakes poll.
+//! Signals: one handler notes each signal and writes a byte into a pipe, which wakes poll.
 //!
-//! Every signal that ends a process is caught, so that a stray one cannot end the service, and no handler
-//! survives execve, so that a worker starts with defaults although the child resets nothing. A handler that
-//! finds itself in that child, between fork and execve, restores the default and raises the signal again:
-//! that is cheaper than to block all signals around every fork, and loses none.
+//! Every signal that ends a process is caught, so that no stray signal ends the service. execve resets caught signals
+//! to their defaults, so the child need not reset any for its worker. If the handler runs in that child between fork
+//! and execve, it restores the default and raises the signal again. This is cheaper than blocking all signals around
+//! every fork, and loses none.
 //!
-//! What differs:
-//! - The numbers, and which there are: SIGINFO (Ctrl-T) and SIGEMT on the BSDs and macOS, SIGSTKFLT on Linux. Real-time
-//!   ones end at 64 on Linux, at 63 on NetBSD, at 74 on illumos, at 126 on FreeBSD and DragonFly [signal(3), signal(7),
-//!   signal.h(3HEAD)]. All are tried by number.
-//! - `sigaction` refuses those that threads need with EINVAL: 32 on FreeBSD and OpenBSD, 36 on illumos, 32 to 34 with
-//!   musl. They are passed over.
-//! - SIG_IGN for SIGCHLD, as a caller may leave it, reaps by itself on every system: it is caught anew here.
+//! Differences between systems:
+//! - The signals and their numbers differ. Only the BSDs and macOS have SIGINFO (Ctrl-T) and SIGEMT, and only Linux has
+//!   SIGSTKFLT. Real-time signals end at 64 on Linux, 63 on NetBSD, 74 on illumos, 126 on FreeBSD and DragonFly
+//!   [signal(3), signal(7), signal.h(3HEAD)]. The program therefore tries every number.
+//! - `sigaction` refuses with EINVAL the signals that the system's threads use: 32 on FreeBSD and OpenBSD, 36 on
+//!   illumos, 32 to 34 with musl. The program leaves those alone.
+//! - If a caller leaves SIGCHLD ignored, the kernel itself reaps the children on every system. Catching it ends that.
 
 use super::fd;
 use std::io;
@@ -20,12 +20,14 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 
-/// The signals that came and were not taken yet, a bit for each of the first 32.
+/// The signals that have come and were not drained yet: one bit for each of the first 32.
 static PENDING: AtomicU32 = AtomicU32::new(0);
-static WAKE: AtomicI32 = AtomicI32::new(-1);
+/// The writing end of the pipe.
+static WAKE_WRITER: AtomicI32 = AtomicI32::new(-1);
+/// The pid of the process that caught the signals, and not of its children.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
-/// They stop or continue a process, or are ignored by default: they keep their meaning.
+/// These signals stop or continue a process, or are ignored by default. They keep their default action.
 const LEFT_ALONE: [libc::c_int; 8] = [
     libc::SIGKILL,
     libc::SIGSTOP,
@@ -37,31 +39,31 @@ const LEFT_ALONE: [libc::c_int; 8] = [
     libc::SIGWINCH,
 ];
 
-/// The highest number that some system has.
+/// The highest signal number of any system.
 const HIGHEST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 126 };
 
-/// Sent by kill(2) they are survived once in a turn of the loop; a real fault comes again at once and ends
-/// the process with a core, as it should.
+/// The signals of a fault in the program itself. Their handler runs once and is set again by the next drain. The
+/// program thus survives a stray kill(2), but a real fault comes again at once and ends the process with a core dump.
 const FAULTS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
-/// The caught signals, and the pipe that tells of them.
+/// The caught signals, and the reading end of the pipe.
 pub struct Signals {
     wake: OwnedFd,
 }
 
-/// The signals that came since the last look.
+/// The signals that came between two drains.
 #[derive(Clone, Copy, Default)]
 pub struct Received(u32);
 
 impl Signals {
-    /// Catches everything for this process, and unblocks what the caller may have blocked.
+    /// Catches all signals for this process, and unblocks those that the caller may have blocked.
     pub fn catch() -> io::Result<Signals> {
         let (wake, writer) = fd::pipe()?;
-        // A full pipe means that the loop is awake already: the handler must not wait for it.
+        // The handler must not wait. If the pipe is full, the loop has been woken already.
         fd::set_nonblocking(writer.as_fd())?;
         fd::set_nonblocking(wake.as_fd())?;
-        // The handler uses it for as long as the process lives.
-        WAKE.store(writer.into_raw_fd(), SeqCst);
+        // The descriptor is never closed, because the handler may run as long as the process lives.
+        WAKE_WRITER.store(writer.into_raw_fd(), SeqCst);
         OWNER.store(super::process::id(), SeqCst);
         for signal in 1..=HIGHEST {
             let fault = if FAULTS.contains(&signal) {
@@ -70,57 +72,55 @@ impl Signals {
                 0
             };
             if signal == libc::SIGPIPE {
-                // Under Perl's start_server the worker inherits this, and one written in C may rely on it.
-                set(signal, libc::SIG_IGN, 0);
+                // Perl's start_server ignores it too. Its workers inherit that, and one written in C may rely on it.
+                set_action(signal, libc::SIG_IGN, 0);
             } else if LEFT_ALONE.contains(&signal) {
-                set(signal, libc::SIG_DFL, 0);
+                set_action(signal, libc::SIG_DFL, 0);
             } else {
-                set(signal, note as *const () as libc::sighandler_t, fault);
+                set_action(
+                    signal,
+                    signal_handler as *const () as libc::sighandler_t,
+                    fault,
+                );
             }
         }
         let signals = Signals { wake };
-        signals.release();
+        signals.unblock();
         Ok(signals)
     }
 
-    /// Holds every signal back, those that came and were not taken too, even if this process becomes another program.
-    pub fn hold(&self) {
-        // SAFETY: all zeroes is a valid sigset_t for sigfillset to fill.
-        let mut all: libc::sigset_t = unsafe { zeroed() };
-        // SAFETY: all is a sigset_t that outlives the call.
-        unsafe { libc::sigfillset(&mut all) };
-        mask(&all);
+    /// Blocks all signals, and makes those pending again that have come and were not drained. If this process executes
+    /// another program, that program gets them.
+    pub fn block(&self) {
+        set_mask(libc::sigfillset);
         let received = Received(PENDING.swap(0, SeqCst));
         for signal in (1..32).filter(|&signal| received.has(signal)) {
-            // It is one that this system has, since it came before.
+            // The call cannot fail: the signal came before, so the system has it.
             let _ = super::process::signal(super::process::id(), signal);
         }
     }
 
-    /// Lets every signal come, those that were held back at once.
-    pub fn release(&self) {
-        // SAFETY: all zeroes is a valid sigset_t for sigemptyset to fill.
-        let mut none: libc::sigset_t = unsafe { zeroed() };
-        // SAFETY: none is a sigset_t that outlives the call.
-        unsafe { libc::sigemptyset(&mut none) };
-        mask(&none);
+    /// Unblocks all signals. Those that are pending come at once.
+    pub fn unblock(&self) {
+        set_mask(libc::sigemptyset);
     }
 
-    /// Readable when a signal has come.
-    pub fn wake(&self) -> BorrowedFd<'_> {
+    /// The descriptor that is readable when a signal has come.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
-    /// Empties the pipe, then takes the signals: one that comes between the two makes the pipe readable again.
-    pub fn take(&self) -> Received {
+    /// Returns the signals that came since the last call.
+    pub fn drain(&self) -> Received {
         let mut bytes = [0; 64];
+        // The pipe is emptied first, so that a signal which comes in between makes it readable again.
         while fd::read(self.wake.as_fd(), &mut bytes).is_ok_and(|count| count == bytes.len()) {}
         let received = Received(PENDING.swap(0, SeqCst));
         for signal in FAULTS {
             if received.has(signal) {
-                set(
+                set_action(
                     signal,
-                    note as *const () as libc::sighandler_t,
+                    signal_handler as *const () as libc::sighandler_t,
                     libc::SA_RESETHAND,
                 );
             }
@@ -130,40 +130,48 @@ impl Signals {
 }
 
 impl Received {
-    /// Whether this signal was among them; several of one kind count as one.
+    /// Whether this signal was among them. The kernel may merge several of the same number into one.
     pub fn has(self, signal: libc::c_int) -> bool {
         self.0 & 1 << signal != 0
     }
 }
 
-fn mask(signals: &libc::sigset_t) {
-    // SAFETY: signals is initialised; the old mask is not asked for. It fails only for a wrong first argument.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, signals, null_mut()) };
+/// Blocks the signals of the set that `fill` makes, and no others.
+fn set_mask(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> libc::c_int) {
+    // SAFETY: a sigset_t consists of integers, for which zeroes are valid.
+    let mut signals: libc::sigset_t = unsafe { zeroed() };
+    // SAFETY: fill is sigfillset or sigemptyset, and signals is a sigset_t that outlives the call.
+    unsafe { fill(&mut signals) };
+    // SAFETY: signals is initialised and outlives the call, and the null pointer says that the old mask is not wanted.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signals, null_mut()) };
 }
 
-/// Numbers that this system does not have, or keeps for its own threads, are passed over.
-fn set(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
-    // SAFETY: all zeroes is a valid sigaction, with an empty mask.
+/// Sets the action of a signal. It has no effect on numbers that this system lacks or keeps for its threads.
+fn set_action(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+    // SAFETY: a sigaction consists of integers and nullable pointers, for which zeroes are valid.
     let mut action: libc::sigaction = unsafe { zeroed() };
     action.sa_sigaction = handler;
-    // The alarm is there to interrupt a write.
+    // SIGALRM has to interrupt a write (see fd::write_briefly).
     let restart = if signal == libc::SIGALRM {
         0
     } else {
         libc::SA_RESTART
     };
-    // A worker that is stopped or continued is no news.
+    // A worker that is stopped or continued need not wake the loop.
     action.sa_flags = flags | restart | libc::SA_NOCLDSTOP;
-    // SAFETY: action is initialised, and its handler is async-signal-safe; the old one is not asked for.
+    // SAFETY: action is initialised and outlives the call. Its handler is SIG_IGN, SIG_DFL or signal_handler, which
+    // only makes async-signal-safe calls. The null pointer says that the old action is not wanted.
     unsafe { libc::sigaction(signal, &action, null_mut()) };
 }
 
-extern "C" fn note(signal: libc::c_int) {
-    // SAFETY: getpid is async-signal-safe, touches no memory and cannot fail.
+/// Runs between any two instructions of the program, so it only makes async-signal-safe calls and preserves errno.
+extern "C" fn signal_handler(signal: libc::c_int) {
+    // SAFETY: getpid is async-signal-safe and touches no memory.
     if unsafe { libc::getpid() } != OWNER.load(SeqCst) {
-        // SAFETY: signal is async-signal-safe, and SIG_DFL runs no code of ours.
+        // SAFETY: signal is async-signal-safe, and SIG_DFL runs no code of this program.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
-        // SAFETY: raise is async-signal-safe. The signal is blocked until this handler returns.
+        // SAFETY: raise is async-signal-safe. The signal is blocked until this handler returns, and takes its default
+        // action then.
         unsafe { libc::raise(signal) };
         return;
     }
@@ -171,13 +179,13 @@ extern "C" fn note(signal: libc::c_int) {
         return;
     };
     PENDING.fetch_or(bit, SeqCst);
-    // SAFETY: errno_location has no precondition and gives this thread's errno.
+    // SAFETY: the function has no precondition and returns the address of this thread's errno.
     let errno = unsafe { errno_location() };
-    // SAFETY: errno is valid for reading.
+    // SAFETY: errno is the address of an int of this thread.
     let saved = unsafe { *errno };
-    // SAFETY: the byte is static, and write is async-signal-safe. When the pipe is full, poll wakes anyway.
-    unsafe { libc::write(WAKE.load(SeqCst), b"!".as_ptr().cast(), 1) };
-    // SAFETY: errno is valid for writing; what this handler interrupted finds its own value again.
+    // SAFETY: write is async-signal-safe, and the byte is static. If the pipe is full, poll wakes without this byte.
+    unsafe { libc::write(WAKE_WRITER.load(SeqCst), b"!".as_ptr().cast(), 1) };
+    // SAFETY: errno is the address of an int of this thread, and no other code refers to it during this handler.
     unsafe { *errno = saved };
 }
 

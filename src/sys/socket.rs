@@ -1,37 +1,35 @@
-//! Listening sockets: made, bound, looked at. All are close-on-exec and blocking.
+//! Listening sockets: binding, listening, probing. All of them are close-on-exec and blocking.
 //!
-//! Blocking, since the worker gets the same open file: with O_NONBLOCK Starman falls from 700 to 20 requests
-//! a second.
+//! They are blocking because the worker gets the same open file, and a server may depend on it: with O_NONBLOCK Starman
+//! falls from 700 to 20 requests a second.
 //!
-//! What differs:
-//! - A `sockaddr` begins with its length on the BSDs and macOS. The kernel fills it in from the length that comes with
-//!   the call; zero does.
-//! - `sun_path` has 104 bytes there, 108 on Linux and illumos [unix(4), unix(7)]. The path is measured by the field.
-//! - SO_REUSEADDR lets a TCP port in TIME_WAIT be bound everywhere. On the BSDs and macOS one may besides listen on an
-//!   address where another listens on all; Linux refuses that while anybody listens [socket(7), getsockopt(2)]. For UDP
-//!   Linux alone lets a second socket have the very same port if both have the option, and the last one gets all:
-//!   Perl's start_server sets it there as well.
-//! - IPV6_V6ONLY cannot be turned off on OpenBSD; to turn it on is no error [ip6(4)].
-//! - `listen` cuts the backlog off in silence: net.core.somaxconn on Linux, kern.ipc.soacceptqueue on FreeBSD,
-//!   kern.ipc.somaxconn on macOS, kern.somaxconn on OpenBSD, 128 in most [listen(2)].
-//! - A Unix socket whose queue is full answers a connection that may not wait with EAGAIN on Linux, with ECONNREFUSED
-//!   elsewhere, like one that nobody has: [`probe_unix`] tells them apart.
-//! - A full receiver of datagrams is EAGAIN on Linux, ENOBUFS on the BSDs and macOS [send(2)].
-//! - A listening socket that is shut down listens no more on Linux; others say ENOTCONN and go on [shutdown(2)].
-//! - The file of a Unix socket gets the mode that the umask leaves of 0777, and who may not write to it cannot connect
-//!   on Linux, the BSDs and macOS [unix(7), unix(4)]; older systems did not look [unix(7)].
-//! - Descriptors that come with a datagram are closed by every kernel if recv(2), which has no room for them, reads it.
-//! - Only Linux has abstract names [unix(7)].
+//! Differences between systems:
+//! - SO_REUSEADDR allows binding a TCP port in TIME_WAIT on every system. On the BSDs and macOS it also allows
+//!   listening on an address while another process listens on all addresses. Linux refuses that [socket(7),
+//!   getsockopt(2)]. For UDP only Linux lets two sockets with the option have the same port, and the last one gets all
+//!   datagrams. Perl's start_server sets the option for UDP too.
+//! - OpenBSD does not allow turning IPV6_V6ONLY off, but turning it on is no error [ip6(4)].
+//! - `listen` cuts a backlog that is too long without an error. The limit is net.core.somaxconn on Linux,
+//!   kern.ipc.soacceptqueue on FreeBSD, kern.ipc.somaxconn on macOS, kern.somaxconn on OpenBSD, and 128 on most others
+//!   [listen(2)].
+//! - If the queue of a Unix socket is full, a connection that may not wait fails with EAGAIN on Linux. On the other
+//!   systems it fails with ECONNREFUSED, just as if no process had the socket. [`probe_unix`] distinguishes the two.
+//! - After shutdown(2) a listening TCP socket no longer listens on Linux, until `listen` is called again. FreeBSD and
+//!   macOS refuse the shutdown with ENOTCONN. On OpenBSD, NetBSD and DragonFly the socket is closed for ever, although
+//!   SO_ACCEPTCONN still says that it listens.
+//! - The file of a Unix socket gets the mode 0777 without the bits of the umask. On Linux, the BSDs and macOS a process
+//!   needs write permission on the file to connect [unix(7), unix(4)]. Some older systems ignore the permissions
+//!   [unix(7)].
 
-use super::{check, fd};
-use std::ffi::{OsStr, OsString};
+use super::address::unix_address;
+use super::{check, fd, inherit};
+use std::ffi::OsStr;
 use std::io;
-use std::mem::{offset_of, size_of, zeroed};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::mem::{size_of, zeroed};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// A TCP socket that listens, or without a backlog a UDP socket.
+/// Binds a TCP socket and listens on it, or without a backlog binds a UDP socket.
 pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<OwnedFd> {
     let domain = if address.is_ipv4() {
         libc::AF_INET
@@ -44,10 +42,10 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
         libc::SOCK_DGRAM
     };
     let socket = open(domain, kind)?;
-    set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    turn_on(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
     match address {
         SocketAddr::V4(address) => {
-            // SAFETY: all zeroes is a valid sockaddr_in.
+            // SAFETY: a sockaddr_in consists of integers, for which zeroes are valid.
             let mut raw: libc::sockaddr_in = unsafe { zeroed() };
             raw.sin_family = libc::AF_INET as libc::sa_family_t;
             raw.sin_port = address.port().to_be();
@@ -55,8 +53,8 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
             bind(socket.as_fd(), &raw, size_of::<libc::sockaddr_in>())?;
         }
         SocketAddr::V6(address) => {
-            set(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
-            // SAFETY: all zeroes is a valid sockaddr_in6.
+            turn_on(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+            // SAFETY: a sockaddr_in6 consists of integers, for which zeroes are valid.
             let mut raw: libc::sockaddr_in6 = unsafe { zeroed() };
             raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
             raw.sin6_port = address.port().to_be();
@@ -70,120 +68,70 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
     Ok(socket)
 }
 
-/// A Unix stream socket at `path`, where the file has this mode from the beginning. It does not listen yet.
+/// Binds a Unix stream socket, whose file has this mode from the beginning. The socket does not listen yet.
 pub fn bind_unix(path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
     bind_file(libc::SOCK_STREAM, path, mode)
 }
 
-/// A Unix datagram socket at `path` that everybody may write to, for [`receive`].
-pub fn bind_datagrams(path: &OsStr) -> io::Result<OwnedFd> {
-    let socket = bind_file(libc::SOCK_DGRAM, path, 0o777)?;
-    fd::set_nonblocking(socket.as_fd())?;
-    Ok(socket)
-}
-
-fn bind_file(kind: i32, path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
+pub(super) fn bind_file(kind: i32, path: &OsStr, mode: u32) -> io::Result<OwnedFd> {
     let (address, length) = unix_address(path)?;
     let socket = open(libc::AF_UNIX, kind)?;
     let hidden = !mode as libc::mode_t & 0o777;
-    // SAFETY: umask touches no memory and cannot fail. With one thread nobody else makes a file meanwhile.
+    // This process has one thread, so no other file is made under this umask.
+    // SAFETY: umask touches no memory and cannot fail.
     let saved = unsafe { libc::umask(hidden) };
     let bound = bind(socket.as_fd(), &address, length);
-    // SAFETY: as above.
+    // SAFETY: umask touches no memory and cannot fail.
     unsafe { libc::umask(saved) };
     bound?;
     Ok(socket)
 }
 
-/// Receives a datagram, of which what is too long for the buffer is lost. A descriptor that comes with it is
-/// closed by the kernel, as recv(2) has no room for it.
-pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    super::retry(|| {
-        // SAFETY: buffer is writable for its length and outlives the call.
-        let count = unsafe {
-            libc::recv(
-                socket.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                0,
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
-    })
+/// The result of probing the file of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A process has the socket, perhaps with a full queue or of another type.
+    Listening,
+    /// The process that bound the file is gone.
+    Abandoned,
 }
 
-/// A way to send datagrams to a Unix socket.
-pub struct Datagrams {
-    socket: OwnedFd,
-    address: libc::sockaddr_un,
-    length: usize,
-}
-
-impl Datagrams {
-    /// `path` is a file, or on Linux with a `@` before it an abstract name. It need not be there yet.
-    pub fn to(path: &OsStr) -> io::Result<Datagrams> {
-        let (mut address, mut length) = unix_address(path)?;
-        if cfg!(target_os = "linux") && path.as_bytes().starts_with(b"@") {
-            // unix(7): such a name begins with a NUL and does not end with one.
-            address.sun_path[0] = 0;
-            length -= 1;
-        }
-        let socket = open(libc::AF_UNIX, libc::SOCK_DGRAM)?;
-        Ok(Datagrams {
-            socket,
-            address,
-            length,
-        })
+/// Connects to the Unix socket at `path` and hangs up, without waiting.
+pub fn probe_unix(path: &OsStr) -> io::Result<Probe> {
+    let probe = judge(connect(libc::SOCK_STREAM, path))?;
+    if probe == Probe::Abandoned && !REPORTS_FULL_QUEUE {
+        return probe_type(path);
     }
+    Ok(probe)
+}
 
-    /// Never waits: a receiver that is behind is an error of kind `WouldBlock`, or ENOBUFS on the BSDs.
-    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        // SAFETY: datagram and address are readable for their lengths and outlive the call.
-        let count = unsafe {
-            libc::sendto(
-                self.socket.as_raw_fd(),
-                datagram.as_ptr().cast(),
-                datagram.len(),
-                libc::MSG_DONTWAIT,
-                (&raw const self.address).cast(),
-                self.length as libc::socklen_t,
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        Ok(())
+/// On Linux a full queue and an abandoned file give different errors.
+const REPORTS_FULL_QUEUE: bool = cfg!(target_os = "linux");
+
+/// Connects with the wrong type of socket, which always fails: with ECONNREFUSED if no process has the socket at `path`
+/// (EDESTADDRREQ on illumos), and with EPROTOTYPE if one has. connect(2) checks the type before the queue on every
+/// system.
+fn probe_type(path: &OsStr) -> io::Result<Probe> {
+    judge(connect(libc::SOCK_DGRAM, path))
+}
+
+fn judge(connected: io::Result<()>) -> io::Result<Probe> {
+    let Err(error) = connected else {
+        return Ok(Probe::Listening);
+    };
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => Ok(Probe::Abandoned),
+        // A full queue on Linux, or a socket of another type.
+        Some(libc::EAGAIN | libc::EPROTOTYPE) => Ok(Probe::Listening),
+        Some(_) | None => Err(error),
     }
-}
-
-/// Whether `path` fits into a socket address.
-pub fn check_unix_path(path: &OsStr) -> io::Result<()> {
-    unix_address(path).map(drop)
-}
-
-/// Connects to the Unix socket at `path` and hangs up. Never waits: a full queue is EAGAIN, or EPROTOTYPE elsewhere
-/// than on Linux; ECONNREFUSED says that nobody listens.
-pub fn probe_unix(path: &OsStr) -> io::Result<()> {
-    match connect(libc::SOCK_STREAM, path) {
-        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !TELLS_FULL => {
-            is_abandoned(path)
-        }
-        answer => answer,
-    }
-}
-
-/// Whether a full queue is another error than an abandoned socket file.
-const TELLS_FULL: bool = cfg!(target_os = "linux");
-
-/// ECONNREFUSED if no process has the socket at `path`, EPROTOTYPE if one has: connect(2) of every system looks at the
-/// type of a socket before its queue.
-fn is_abandoned(path: &OsStr) -> io::Result<()> {
-    connect(libc::SOCK_DGRAM, path)
 }
 
 fn connect(kind: i32, path: &OsStr) -> io::Result<()> {
     let (address, length) = unix_address(path)?;
     let socket = open(libc::AF_UNIX, kind)?;
     fd::set_nonblocking(socket.as_fd())?;
-    // SAFETY: address is a sockaddr_un of at least length bytes and outlives the call.
+    // SAFETY: address is readable for length bytes and outlives the call.
     check(unsafe {
         libc::connect(
             socket.as_raw_fd(),
@@ -194,20 +142,20 @@ fn connect(kind: i32, path: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
-/// The queue length that stands for "as long as the system has". On Linux the kernel's own: musl has the 128 of old.
+/// The backlog for "as long as the system allows". Linux has its own number, because musl's header still says 128.
 pub const LONGEST_BACKLOG: i32 = if cfg!(target_os = "linux") {
     4096
 } else {
     libc::SOMAXCONN
 };
 
-fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
+pub(super) fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket touches no memory.
     let socket = fd::own(check(unsafe {
         libc::socket(domain, kind | CLOSE_ON_EXEC, 0)
     })?);
     if CLOSE_ON_EXEC == 0 {
-        fd::set_close_on_exec(socket.as_fd())?;
+        inherit::set_close_on_exec(socket.as_raw_fd(), true)?;
     }
     Ok(socket)
 }
@@ -215,11 +163,12 @@ fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
 #[cfg(not(target_os = "macos"))]
 const CLOSE_ON_EXEC: i32 = libc::SOCK_CLOEXEC;
 
-/// macOS has no such flag.
+/// macOS has no such flag, so [`open`] sets close-on-exec afterwards.
 #[cfg(target_os = "macos")]
 const CLOSE_ON_EXEC: i32 = 0;
 
-fn set(socket: BorrowedFd, level: i32, option: i32) -> io::Result<()> {
+/// Turns a socket option on.
+fn turn_on(socket: BorrowedFd, level: i32, option: i32) -> io::Result<()> {
     let one: libc::c_int = 1;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: one is an int of that length and outlives the call.
@@ -248,118 +197,24 @@ fn bind<T>(socket: BorrowedFd, address: &T, length: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// What a socket is bound to.
-pub enum Address {
-    Inet(SocketAddr),
-    /// A path; an abstract name with a `@` before it; empty without either.
-    Unix(OsString),
-}
-
-/// What a socket is bound to; an error of kind `Unsupported` if it is none of these.
-pub fn address(socket: BorrowedFd) -> io::Result<Address> {
-    // SAFETY: all zeroes is a valid sockaddr_storage.
-    let mut raw: libc::sockaddr_storage = unsafe { zeroed() };
-    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    let to = (&raw mut raw).cast();
-    // SAFETY: raw has room for length bytes, and both outlive the call.
-    check(unsafe { libc::getsockname(socket.as_raw_fd(), to, &mut length) })?;
-    match raw.ss_family.into() {
-        libc::AF_INET => {
-            // SAFETY: a sockaddr_storage has room for, and is aligned as, every address, and this one is of that family.
-            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
-            Ok(Address::Inet((ip, u16::from_be(raw.sin_port)).into()))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-            Ok(Address::Inet((ip, u16::from_be(raw.sin6_port)).into()))
-        }
-        libc::AF_UNIX => {
-            // SAFETY: as above.
-            let raw = unsafe { &*(&raw const raw).cast::<libc::sockaddr_un>() };
-            let used = (length as usize).saturating_sub(offset_of!(libc::sockaddr_un, sun_path));
-            let name = raw.sun_path.iter().take(used).map(|&byte| byte as u8);
-            Ok(Address::Unix(unix_name(name.collect())))
-        }
-        _ => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "neither an internet nor a Unix socket",
-        )),
-    }
-}
-
-/// The bytes of a `sun_path` as a name.
-fn unix_name(mut bytes: Vec<u8>) -> OsString {
-    if bytes.first() == Some(&0) && bytes.len() > 1 && cfg!(target_os = "linux") {
-        bytes[0] = b'@';
-    }
-    let end = bytes.iter().position(|&byte| byte == 0);
-    bytes.truncate(end.unwrap_or(bytes.len()));
-    OsString::from_vec(bytes)
-}
-
-/// The type of a socket, such as SOCK_STREAM.
-pub fn kind(socket: BorrowedFd) -> Option<libc::c_int> {
-    option(socket, libc::SOL_SOCKET, libc::SO_TYPE).ok()
-}
-
-/// Whether an IPv6 socket takes no IPv4 connections.
+/// Whether an IPv6 socket refuses IPv4 connections.
 pub fn is_v6_only(socket: BorrowedFd) -> bool {
-    option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) != Ok(0)
+    let v6_only = inherit::option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY);
+    !matches!(v6_only, Ok(0))
 }
 
 /// Makes a bound socket listen.
 pub fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: listen touches no memory.
-    check(unsafe { libc::listen(socket.as_raw_fd() as RawFd, backlog) })?;
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
     Ok(())
 }
 
-/// Whether a socket listens: one that was shut down does not.
+/// Whether a socket listens. A socket that was shut down does not.
 pub fn listens(socket: BorrowedFd) -> bool {
-    // Every system has the option; one that had not would tell of every socket that it listens.
-    option(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN) != Ok(0)
-}
-
-/// The value of an option that is a number.
-fn option(socket: BorrowedFd, level: i32, option: i32) -> Result<libc::c_int, Unknown> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    let to = (&raw mut value).cast();
-    // SAFETY: value is an int of that length, and both outlive the call.
-    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, to, &mut length) };
-    match result {
-        -1 => Err(Unknown),
-        _ => Ok(value),
-    }
-}
-
-/// The socket has no such option.
-#[derive(PartialEq, Eq)]
-struct Unknown;
-
-/// The address and how many bytes of it count. The path must leave room for a NUL, as unix(7) advises.
-fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize)> {
-    // SAFETY: all zeroes is a valid sockaddr_un.
-    let mut address: libc::sockaddr_un = unsafe { zeroed() };
-    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    let bytes = path.as_bytes();
-    if bytes.len() >= address.sun_path.len() {
-        let longest = address.sun_path.len() - 1;
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("longer than {longest} bytes"),
-        ));
-    }
-    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = *from as libc::c_char;
-    }
-    Ok((
-        address,
-        offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1,
-    ))
+    // A system that cannot answer counts as one whose sockets all listen.
+    let listens = inherit::option(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN);
+    !matches!(listens, Ok(0))
 }
 
 #[cfg(test)]
@@ -367,22 +222,18 @@ mod tests {
     use super::*;
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    /// What other systems than Linux need is true of Linux too.
+    /// The probe that other systems need works on Linux too.
     #[test]
-    fn a_full_queue_is_told_from_an_abandoned_file() {
+    fn a_full_queue_differs_from_an_abandoned_file() {
         let folder = crate::sys::file::make_folder(&std::env::temp_dir().join("probe-")).unwrap();
         let path = folder.join("socket");
+        let probes = || [probe_unix, probe_type].map(|probe| probe(path.as_os_str()).unwrap());
         let listener = UnixListener::bind(&path).unwrap();
         listen(listener.as_fd(), 0).unwrap();
-        let errno = |answer: io::Result<()>| answer.map_err(|error| error.raw_os_error().unwrap());
         let _waiting = UnixStream::connect(&path).unwrap();
-        let full = errno(probe_unix(path.as_os_str()));
-        assert!(matches!(full, Err(libc::EAGAIN | libc::EPROTOTYPE)));
-        assert_eq!(errno(is_abandoned(path.as_os_str())), Err(libc::EPROTOTYPE));
+        assert_eq!(probes(), [Probe::Listening; 2]);
         drop(listener);
-        for probe in [probe_unix, is_abandoned] {
-            assert_eq!(errno(probe(path.as_os_str())), Err(libc::ECONNREFUSED));
-        }
+        assert_eq!(probes(), [Probe::Abandoned; 2]);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,34 +1,71 @@
-//! The saved state and its text.
+//! The state of the daemon that survives an upgrade, and its text.
+//!
+//! The descriptors and the children stay in the process; the records only name their numbers.
 
-use super::*;
+use crate::error::Error;
+use crate::files::owned::SavedFile;
+use crate::files::pid_file::SavedPidFile;
+use crate::log::command::SavedLogCommand;
+use crate::log::lines::SavedLog;
+use crate::saved::{self, record, Record};
+use crate::service_manager::{SavedMessage, SavedServiceManager};
+use crate::sockets::SavedListener;
+use crate::supervisor::worker::Pid;
+use crate::supervisor::{SavedSupervisor, SavedWorker};
+use crate::worker::environment::SavedVariable;
+use crate::worker::readiness::SavedChannel;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{OwnedFd, RawFd};
+use std::slice::from_mut;
 
-/// The version of the text. A reader takes the one before it, too; `FIRST` is the only one so far.
-const VERSION: u32 = FIRST;
-const FIRST: u32 = 1;
+/// The version of the text. 0.1.0 wrote the first one.
+const VERSION: u32 = 1;
 
-/// All that the next program goes on with.
-#[derive(Debug, PartialEq)]
-pub struct State {
-    pub origin: Origin,
-    pub supervisor: supervisor::Saved,
-    pub workers: Vec<SavedWorker>,
-    pub starting: Option<Starting>,
-    pub channels: Vec<readiness::Saved>,
-    pub listeners: Vec<sockets::Saved>,
-    pub files: Vec<owned::Saved>,
-    pub pid_file: Option<pid_file::Saved>,
-    pub log: log::Saved,
-    pub log_command: Option<log::SavedCommand>,
-    pub service_manager: service_manager::Saved,
-    pub messages: Vec<service_manager::SavedMessage>,
-    pub variables: Vec<environment::Saved>,
+const HEADING: &str = "start_server state ";
+
+/// Defines the state: each field is one record, or an option or a list of records.
+macro_rules! state {
+    ($($field:ident: $type:ty,)*) => {
+        #[derive(Debug, PartialEq)]
+        pub struct SavedState { $(pub $field: $type,)* }
+
+        impl SavedState {
+            pub(super) fn render(&mut self) -> String {
+                let mut text = format!("{HEADING}{VERSION}\n");
+                $(self.$field.save(&mut text);)*
+                text += "end\n";
+                text
+            }
+
+            fn parse_records(text: &str) -> Result<SavedState, Error> {
+                Ok(SavedState { $($field: Records::restore(text)?,)* })
+            }
+        }
+    };
+}
+
+state! {
+    origin: Origin,
+    supervisor: SavedSupervisor,
+    workers: Vec<SavedWorker>,
+    starting: Option<Starting>,
+    channels: Vec<SavedChannel>,
+    listeners: Vec<SavedListener>,
+    files: Vec<SavedFile>,
+    pid_file: Option<SavedPidFile>,
+    log: SavedLog,
+    log_command: Option<SavedLogCommand>,
+    service_manager: SavedServiceManager,
+    messages: Vec<SavedMessage>,
+    variables: Vec<SavedVariable>,
 }
 
 record! {
     "origin" Origin {
-        /// Of the program that wrote this.
+        /// The version of the program that wrote the state.
         version: String,
-        /// Which upgrade this is.
+        /// The number of this upgrade, counted from 1. Failed ones count too.
         attempt: u64,
     }
 }
@@ -41,103 +78,106 @@ record! {
     }
 }
 
-impl State {
-    pub(super) fn render(&mut self) -> String {
-        let mut text = format!("start_server state {VERSION}\n");
-        save(&mut text, from_mut(&mut self.origin));
-        save(&mut text, from_mut(&mut self.supervisor));
-        save(&mut text, &mut self.workers);
-        save(&mut text, self.starting.as_mut_slice());
-        save(&mut text, &mut self.channels);
-        save(&mut text, &mut self.listeners);
-        save(&mut text, &mut self.files);
-        save(&mut text, self.pid_file.as_mut_slice());
-        save(&mut text, from_mut(&mut self.log));
-        save(&mut text, self.log_command.as_mut_slice());
-        save(&mut text, from_mut(&mut self.service_manager));
-        save(&mut text, &mut self.messages);
-        save(&mut text, &mut self.variables);
-        text += "end\n";
-        text
+/// A field of the state.
+trait Records: Sized {
+    fn save(&mut self, text: &mut String);
+    fn restore(text: &str) -> Result<Self, Error>;
+}
+
+impl<T: Record> Records for Vec<T> {
+    fn save(&mut self, text: &mut String) {
+        saved::save(text, self);
     }
 
-    /// The error is a sentence.
-    pub(super) fn parse(text: &str) -> Result<State, String> {
-        let body = text.strip_prefix("start_server state ");
-        let (version, body) = body
-            .and_then(|body| body.split_once('\n'))
-            .ok_or("this is not a saved state")?;
-        let known = FIRST..=VERSION;
-        if !version
-            .parse()
-            .is_ok_and(|version| known.contains(&version))
-        {
-            return Err(format!("the saved state has the unknown version {version}"));
-        }
-        let body = body
-            .strip_suffix("end\n")
-            .ok_or("the saved state is cut off")?;
-        Ok(State {
-            origin: one(body)?,
-            supervisor: one(body)?,
-            workers: restore(body)?,
-            starting: restore(body)?.pop(),
-            channels: restore(body)?,
-            listeners: restore(body)?,
-            files: restore(body)?,
-            pid_file: restore(body)?.pop(),
-            log: one(body)?,
-            log_command: restore(body)?.pop(),
-            service_manager: one(body)?,
-            messages: restore(body)?,
-            variables: restore(body)?,
-        })
-    }
-
-    /// What stays open.
-    pub(super) fn descriptors(&self) -> Vec<RawFd> {
-        let command = self.log_command.iter();
-        let ends = command.flat_map(|command| [command.reader, command.output, command.error]);
-        let listeners = self.listeners.iter().map(|listener| listener.fd);
-        let channels = self.channels.iter().map(|channel| channel.fd);
-        let starting = self.starting.iter().map(|starting| starting.report);
-        let pid_file = self.pid_file.iter().map(|pid_file| pid_file.fd);
-        let all = ends
-            .chain(listeners)
-            .chain(channels)
-            .chain(starting)
-            .chain(pid_file);
-        all.collect()
+    fn restore(text: &str) -> Result<Vec<T>, Error> {
+        saved::restore(text)
     }
 }
 
-fn one<T: Record>(text: &str) -> Result<T, String> {
-    let found = restore(text)?.pop();
-    found.ok_or_else(|| format!("the saved state has no {} record", T::KIND))
+impl<T: Record> Records for Option<T> {
+    fn save(&mut self, text: &mut String) {
+        saved::save(text, self.as_mut_slice());
+    }
+
+    fn restore(text: &str) -> Result<Option<T>, Error> {
+        Ok(saved::restore(text)?.pop())
+    }
+}
+
+impl<T: Record> Records for T {
+    fn save(&mut self, text: &mut String) {
+        saved::save(text, from_mut(self));
+    }
+
+    fn restore(text: &str) -> Result<T, Error> {
+        let record = saved::restore(text)?.pop();
+        record.ok_or_else(|| Error::statement(format!("the saved state has no {} record", T::KIND)))
+    }
+}
+
+impl SavedState {
+    /// Reads the state to the end of a pipe.
+    pub fn read(pipe: OwnedFd) -> Result<SavedState, Error> {
+        let mut text = String::new();
+        File::from(pipe)
+            .read_to_string(&mut text)
+            .map_err(|error| Error::action("read the state", "", error))?;
+        SavedState::parse(&text)
+    }
+
+    fn parse(text: &str) -> Result<SavedState, Error> {
+        let body = text.strip_prefix(HEADING);
+        let (version, body) = body
+            .and_then(|body| body.split_once('\n'))
+            .ok_or(Error::statement("this is not a saved state"))?;
+        if version != VERSION.to_string() {
+            let text = format!("the saved state has the unknown version {version}");
+            return Err(Error::statement(text));
+        }
+        let body = body
+            .strip_suffix("end\n")
+            .ok_or(Error::statement("the saved state is cut off"))?;
+        SavedState::parse_records(body)
+    }
+
+    /// The numbers of the descriptors that the new program inherits.
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let mut all = Vec::new();
+        if let Some(command) = &self.log_command {
+            all.extend([command.reader, command.output, command.error]);
+        }
+        all.extend(self.listeners.iter().map(|listener| listener.fd));
+        all.extend(self.channels.iter().map(|channel| channel.fd));
+        all.extend(self.starting.iter().map(|starting| starting.report));
+        all.extend(self.pid_file.iter().map(|pid_file| pid_file.fd));
+        all
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::policy::Time;
+    use crate::supervisor::Supervisor;
 
-    /// What each version that was released has written.
+    /// The text that each released version has written.
     const EXAMPLES: [&str; 1] = [include_str!("../../tests/upgrade/state-1")];
 
     #[test]
-    fn the_states_of_every_version_that_counts_are_read() {
+    fn the_state_of_every_released_version_is_read() {
         for example in EXAMPLES {
-            let mut state = State::parse(example).unwrap();
+            let mut state = SavedState::parse(example).unwrap();
             let now = Time::from_secs(1000);
             Supervisor::restore(&state.supervisor, &state.workers, now).unwrap();
-            assert_eq!(State::parse(&state.render()).as_ref(), Ok(&state));
+            assert_eq!(SavedState::parse(&state.render()).as_ref(), Ok(&state));
         }
         let newest = EXAMPLES[EXAMPLES.len() - 1];
-        assert_eq!(State::parse(newest).unwrap().render(), newest);
+        assert_eq!(SavedState::parse(newest).unwrap().render(), newest);
     }
 
     #[test]
-    fn what_stays_open_is_all_that_has_a_number() {
-        let mut open = State::parse(EXAMPLES[0]).unwrap().descriptors();
+    fn every_descriptor_of_the_state_is_inherited() {
+        let mut open = SavedState::parse(EXAMPLES[0]).unwrap().descriptors();
         open.sort();
         assert_eq!(open, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     }
@@ -147,14 +187,14 @@ mod tests {
         let whole = EXAMPLES[0];
         for version in ["0", "2", "", "1.0", "-1"] {
             let text = whole.replacen('1', version, 1);
-            assert!(State::parse(&text).is_err(), "{version}");
+            assert!(SavedState::parse(&text).is_err(), "{version}");
         }
         for end in 0..whole.len() {
-            assert!(State::parse(&whole[..end]).is_err(), "{end}");
+            assert!(SavedState::parse(&whole[..end]).is_err(), "{end}");
         }
         for kind in ["origin", "supervisor", "log", "manager"] {
             let without = whole.replacen(&format!("\n{kind} "), "\nother ", 1);
-            assert!(State::parse(&without).is_err(), "{kind}");
+            assert!(SavedState::parse(&without).is_err(), "{kind}");
         }
     }
 }

@@ -1,19 +1,100 @@
-//! The trial, seen from the new program.
+//! The trial of a new program before an upgrade: both sides of it.
 
-use super::*;
+use super::SavedState;
+use crate::cli;
+use crate::error::{Error, Reason};
+use crate::supervisor::policy::Time;
+use crate::supervisor::worker::{Pid, WaitStatus};
+use crate::supervisor::Supervisor;
+use crate::sys::exec::{self, FdMapping, ForkedChild, Program};
+use crate::sys::{fd, inherit, process};
+use std::ffi::{CStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
-/// The trial, seen from the new program: `words` is the command line with which it would go on, and the state is on
-/// standard input. The error is one line.
-pub fn answer(words: impl Iterator<Item = OsString>) -> Result<String, String> {
-    if !matches!(cli::parse(words)?, cli::Command::Run(_)) {
-        return Err("the command line does not start a server".to_string());
+/// How long the new program may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The answer of a new program that accepts the state. Its version follows.
+const TRIAL_ACCEPTED: &str = "understood by start_server ";
+
+/// The new program's side. `words` is the command line with which it would continue, and the state is on standard
+/// input.
+pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error> {
+    if !matches!(cli::parse(words, posixly_correct)?, cli::Command::Run(_)) {
+        return Err(Error::statement("the command line does not start a server"));
     }
-    let input =
-        fd::adopt_fd(0).map_err(|error| format!("cannot read the state: {}", reason(&error)))?;
-    let state = read(input)?;
+    let input = inherit::adopt_fd(0).map_err(|error| Error::action("read the state", "", error))?;
+    let state = SavedState::read(input)?;
     Supervisor::restore(&state.supervisor, &state.workers, Time::ZERO)?;
     Ok(format!("{TRIAL_ACCEPTED}{}\n", env!("CARGO_PKG_VERSION")))
 }
 
-/// The answer that it understands, with its version behind it.
-pub(super) const TRIAL_ACCEPTED: &str = "understood by start_server ";
+/// The running program's side: a child that is being asked.
+pub struct Trial {
+    child: ForkedChild,
+    answer: OwnedFd,
+    until: Time,
+    is_killed: bool,
+}
+
+impl Trial {
+    /// Starts `program`, which reads `state` on its standard input and answers on its standard output.
+    pub fn begin<'a>(
+        mut program: Program,
+        environment: impl Iterator<Item = &'a CStr>,
+        state: &mut SavedState,
+        now: Time,
+    ) -> io::Result<Trial> {
+        let input = process::pipe_containing(state.render().as_bytes())?;
+        let (answer, output) = fd::pipe()?;
+        fd::set_nonblocking(answer.as_fd())?;
+        let ends = [&input, &output].into_iter().zip(0..);
+        program.descriptors = ends
+            .map(|(fd, number)| FdMapping {
+                fd: fd.as_raw_fd(),
+                number,
+            })
+            .collect();
+        Ok(Trial {
+            child: exec::spawn(&program, environment)?,
+            answer,
+            until: now + TIMEOUT,
+            is_killed: false,
+        })
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.child.pid
+    }
+
+    /// When it is to be killed, unless it has been.
+    pub fn deadline(&self) -> Option<Time> {
+        (!self.is_killed).then_some(self.until)
+    }
+
+    pub fn kill(&mut self) {
+        self.is_killed = true;
+        // It is our child and has not been reaped, so the signal reaches it.
+        let _ = process::signal(self.child.pid, libc::SIGKILL);
+    }
+
+    /// Reads the answer of a child that has died, or finds the reason why there is none.
+    pub fn outcome(self, status: WaitStatus) -> Result<(), Reason> {
+        if let Some(failure) = exec::read_report(self.child.report) {
+            return Err(failure.error.into());
+        }
+        if self.is_killed {
+            let seconds = TIMEOUT.as_secs();
+            return Err(format!("no answer within {seconds} seconds").into());
+        }
+        let mut answer = [0; 64];
+        let count = fd::read(self.answer.as_fd(), &mut answer).unwrap_or(0);
+        let answer = &answer[..count];
+        if answer.starts_with(TRIAL_ACCEPTED.as_bytes()) && answer.ends_with(b"\n") {
+            return Ok(());
+        }
+        Err(format!("it cannot take over the state, exit status:{status}").into())
+    }
+}

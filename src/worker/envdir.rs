@@ -1,25 +1,26 @@
-//! An envdir, as in daemontools: a folder of files, each a variable's name with its value inside.
+//! An envdir, as in daemontools: a folder in which each file is a variable, with its name and its value.
 
 use crate::files::owned;
-use crate::sys;
+use crate::sys::{self, file};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+/// Names and values.
 pub type Variables = Vec<(OsString, OsString)>;
 
-/// Reads every variable. `warn` is told a sentence about each file that is passed over and should not
-/// be there; an empty, an unreadable file or a directory is passed over in silence, as is a missing envdir.
+/// Reads all variables. `warn` takes a sentence about each file that is ignored and should not be there. Empty files,
+/// unreadable files and directories are ignored without a warning, and so is a missing envdir.
 ///
 /// # Errors
-/// What keeps it from being read now, but says nothing of what is in it: no descriptor, no memory, a disk error.
+/// An error that says nothing about the content: no descriptor, no memory, a disk error.
 pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
     let mut variables = Variables::new();
     let entries = match sys::retry(|| fs::read_dir(dir)) {
         Ok(entries) => entries,
-        Err(error) if is_absent(&error) => return Ok(variables),
+        Err(error) if file::is_inaccessible(&error) => return Ok(variables),
         Err(error) => return Err(error),
     };
     for entry in entries {
@@ -29,7 +30,7 @@ pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
             continue;
         }
         match first_line(&entry.path()) {
-            Ok(Some(line)) => match refusal(&name, &line) {
+            Ok(Some(line)) => match problem(&name, &line) {
                 Some(reason) => warn(format!("{}: {reason}", entry.path().display())),
                 None => variables.push((name, OsString::from_vec(line))),
             },
@@ -46,12 +47,12 @@ pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
 fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match owned::open_regular(path, OpenOptions::new().read(true)) {
         Ok(file) => parse(BufReader::new(file)),
-        Err(error) if is_absent(&error) || path.is_dir() => Ok(None),
+        Err(error) if file::is_inaccessible(&error) || path.is_dir() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The first line without its newline; `None` if there is nothing at all.
+/// The first line without its newline; `None` for an empty text.
 fn parse(mut text: impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let count = text.read_until(b'\n', &mut line)?;
@@ -61,20 +62,12 @@ fn parse(mut text: impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok((count > 0).then_some(line))
 }
 
-/// StartReason a name and a value cannot be a variable.
-fn refusal(name: &OsStr, value: &[u8]) -> Option<&'static str> {
+/// The reason why a name and a value cannot be a variable, if there is one.
+fn problem(name: &OsStr, value: &[u8]) -> Option<&'static str> {
     if name.as_bytes().contains(&b'=') {
         return Some("a variable name cannot contain =");
     }
     value.contains(&0).then_some("a value cannot contain a NUL")
-}
-
-/// Not there for us, now and whenever we look again.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP)
-    )
 }
 
 #[cfg(test)]
@@ -90,7 +83,7 @@ mod tests {
             let line = line.unwrap_or_default();
             assert_eq!(line, text.split('\n').next().unwrap().as_bytes());
             assert_eq!(
-                refusal(OsStr::new("name"), &line).is_some(),
+                problem(OsStr::new("name"), &line).is_some(),
                 line.contains(&0)
             );
         });

@@ -1,149 +1,127 @@
-//! The environment: what start_server inherited, its options on top of that, envdir on top of both.
+//! The environment of workers: inherited variables, the options that stand for variables, and envdir. The later of
+//! these wins.
 
+use crate::error::Reason;
 use crate::saved::record;
-use crate::sys::reason;
+use crate::variable::{self, assignment};
 use crate::worker::envdir;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub struct Environment {
-    /// Inherited variables and the options that stand for variables, `NAME=value` each.
+    /// The inherited variables, and the options that stand for variables.
     base: Vec<Cow<'static, CStr>>,
     envdir: Option<PathBuf>,
-    /// What envdir said when it was read last.
-    overlay: Overlay,
+    /// The variables that envdir held when it was last read, sorted by name.
+    overlay: Vec<CString>,
 }
 
-/// Each variable's name, and the whole as execve wants it.
-type Overlay = BTreeMap<OsString, CString>;
-
 record! {
-    "variable" Saved {
+    "variable" SavedVariable {
         name: OsString,
         value: OsString,
     }
 }
 
 impl Environment {
-    /// What envdir said: it may be unreadable just when another program goes on.
-    pub fn save(&self) -> Vec<Saved> {
-        let variables = self.overlay.iter();
-        variables
-            .map(|(name, string)| Saved {
-                name: name.clone(),
-                value: value(name, string).into(),
-            })
-            .collect()
-    }
-
-    pub fn restore(&mut self, saved: &[Saved]) {
-        for variable in saved {
-            assign(&mut self.overlay, &variable.name, &variable.value);
-        }
-    }
-
     pub fn new(
         inherited: impl Iterator<Item = &'static CStr>,
         options: &[(&str, OsString)],
     ) -> Environment {
-        let is_option = |string: &CStr| options.iter().any(|(name, _)| is_of(name, string));
-        // A caller may hand over anything, but what has no = is no variable.
-        let inherited = inherited.filter(|string| string.to_bytes().contains(&b'='));
-        let inherited = inherited.filter(|string| !is_option(string));
-        let options = options.iter().map(|(name, value)| string(name, value));
+        let is_option = |name: &OsStr| options.iter().any(|(option, _)| name == *option);
         let mut base = Vec::with_capacity(inherited.size_hint().1.unwrap_or(0) + options.len());
-        base.extend(inherited.map(Cow::from).chain(options.map(Cow::from)));
+        for string in inherited {
+            // A caller can pass anything. A string without = is not a variable.
+            if string.to_bytes().contains(&b'=') && !is_option(variable::name(string)) {
+                base.push(Cow::from(string));
+            }
+        }
+        base.extend((options.iter()).map(|(name, value)| assignment(name, value).into()));
         let mut environment = Environment {
             base,
             envdir: None,
-            overlay: Overlay::new(),
+            overlay: Vec::new(),
         };
         let envdir = environment.get("ENVDIR").filter(|dir| !dir.is_empty());
         environment.envdir = envdir.map(PathBuf::from);
         environment
     }
 
-    /// Reads envdir again, and for the first time. `warn` is as for [`envdir::read`].
+    /// Saves the variables of envdir, which may be unreadable when the next program starts.
+    pub fn save(&self) -> Vec<SavedVariable> {
+        let variables = self.overlay.iter().map(|string| {
+            let name = variable::name(string);
+            SavedVariable {
+                name: name.into(),
+                value: variable::value(string, name).unwrap_or_default().into(),
+            }
+        });
+        variables.collect()
+    }
+
+    pub fn restore(&mut self, saved: &[SavedVariable]) {
+        for variable in saved {
+            self.set(&variable.name, &variable.value);
+        }
+    }
+
+    /// Reads envdir. `warn` is as for [`envdir::read`].
     pub fn refresh(&mut self, mut warn: impl FnMut(String)) {
-        if let Some(dir) = &self.envdir {
-            match envdir::read(dir, &mut warn) {
-                Ok(variables) => {
-                    self.overlay.clear();
-                    for (name, value) in variables {
-                        assign(&mut self.overlay, &name, &value);
-                    }
+        let Some(dir) = &self.envdir else {
+            return;
+        };
+        match envdir::read(dir, &mut warn) {
+            Ok(variables) => {
+                self.overlay.clear();
+                for (name, value) in variables {
+                    self.set(&name, &value);
                 }
-                // A worker without its variables would be worse than one with those of before.
-                Err(error) => warn(format!(
-                    "{}: {}; keeping the values read before",
-                    dir.display(),
-                    reason(&error)
-                )),
+            }
+            // A worker with old variables is better than one without.
+            Err(error) => {
+                let reason = Reason::from(error);
+                warn(format!(
+                    "{}: {reason}; keeping the values read before",
+                    dir.display()
+                ));
             }
         }
     }
 
-    /// Whether `refresh` can find anything new.
+    /// Sets a variable of envdir.
+    fn set(&mut self, name: &OsStr, value: &OsStr) {
+        let string = assignment(name, value);
+        let compare = |known: &CString| variable::name(known).cmp(name);
+        match self.overlay.binary_search_by(compare) {
+            Ok(index) => self.overlay[index] = string,
+            Err(index) => self.overlay.insert(index, string),
+        }
+    }
+
+    /// Returns true if [`refresh`](Environment::refresh) can find anything new.
     pub fn can_change(&self) -> bool {
         self.envdir.is_some()
     }
 
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        let overlay = self.overlay.get(OsStr::new(name)).map(CString::as_c_str);
-        let base = || {
-            let mut strings = self.base.iter().map(AsRef::as_ref);
-            strings.find(|string| is_of(name, string))
-        };
-        Some(value(name, overlay.or_else(base)?))
+        let overlay = self.overlay.iter().map(CString::as_c_str);
+        let mut all = overlay.chain(self.base.iter().map(AsRef::as_ref));
+        all.find_map(|string| variable::value(string, name))
     }
 
-    /// The whole, with `ours` on top. It borrows: a restart writes to none of the pages that the strings lie in, which
-    /// the kernel would have to copy after every fork.
+    /// All variables, with `ours` on top.
+    ///
+    /// The strings are borrowed, so a restart writes to none of their pages. The kernel has to copy every page that is
+    /// written to after a fork.
     pub fn render<'a>(&'a self, ours: &'a [&'a CStr]) -> impl Iterator<Item = &'a CStr> {
-        let names: Vec<_> = ours.iter().map(|string| name(string)).collect();
-        let is_ours = move |string: &CStr| names.iter().any(|name| is_of(name, string));
-        let base = self.base.iter().map(AsRef::as_ref);
-        // Mostly there is none.
-        let covers = !self.overlay.is_empty();
-        let base = base.filter(move |string| !(covers && self.overlay.contains_key(name(string))));
-        let theirs = base.chain(self.overlay.values().map(CString::as_c_str));
-        let theirs = theirs.filter(move |string| !is_ours(string));
-        theirs.chain(ours.iter().copied())
+        let is_same = |one: &CStr, other: &CStr| variable::name(one) == variable::name(other);
+        let is_new = move |string: &&CStr| !self.overlay.iter().any(|over| is_same(over, string));
+        let base = self.base.iter().map(AsRef::as_ref).filter(is_new);
+        base.chain(self.overlay.iter().map(CString::as_c_str))
+            .filter(move |string| !ours.iter().any(|our| is_same(our, string)))
+            .chain(ours.iter().copied())
     }
-}
-
-fn assign(overlay: &mut Overlay, name: &OsStr, value: &OsStr) {
-    overlay.insert(name.to_os_string(), string(name, value));
-}
-
-/// Neither can have a NUL in it: what we have inherited came as C strings, and envdir is refused one.
-pub fn string(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> CString {
-    let (name, value) = (name.as_ref(), value.as_ref());
-    // With room for the NUL at the end.
-    let mut text = Vec::with_capacity(name.len() + value.len() + 2);
-    text.extend_from_slice(name.as_bytes());
-    text.push(b'=');
-    text.extend_from_slice(value.as_bytes());
-    CString::new(text).unwrap_or_default()
-}
-
-/// What is before the first `=`.
-pub fn name(string: &CStr) -> &OsStr {
-    let bytes = string.to_bytes();
-    let end = bytes.iter().position(|&byte| byte == b'=');
-    OsStr::from_bytes(&bytes[..end.unwrap_or(bytes.len())])
-}
-
-fn is_of(name: impl AsRef<OsStr>, string: &CStr) -> bool {
-    let (name, string) = (name.as_ref().as_bytes(), string.to_bytes());
-    string.get(name.len()) == Some(&b'=') && string.starts_with(name)
-}
-
-fn value(name: impl AsRef<OsStr>, string: &CStr) -> &OsStr {
-    OsStr::from_bytes(&string.to_bytes()[name.as_ref().len() + 1..])
 }
 
 #[cfg(test)]
@@ -151,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn envdir_covers_options_which_cover_what_was_inherited_and_ours_cover_all() {
+    fn envdir_wins_over_options_over_inherited_variables_and_ours_over_all() {
         let pair = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
         let inherited = [
             c"A=inherited",
@@ -159,14 +137,14 @@ mod tests {
             c"B=b",
             c"P=p",
             c"no variable",
-            // Given twice: getenv(3) finds the first.
+            // A name may occur twice: getenv(3) finds the first.
             c"B=again",
             c"KILL_OLD_DELAY=3",
         ];
         let mut environment =
             Environment::new(inherited.into_iter(), &[("KILL_OLD_DELAY", "2".into())]);
         for (name, value) in [("A", "envdir"), ("P", "envdir")].map(pair) {
-            assign(&mut environment.overlay, &name, &value);
+            environment.set(&name, &value);
         }
         let rendered: Vec<_> = environment.render(&[c"P=ours"]).collect();
         let expected = [

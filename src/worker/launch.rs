@@ -1,11 +1,11 @@
-//! What one worker is given: program, arguments, environment, working directory, descriptors.
+//! Starting a worker with its program, arguments, environment, working directory and descriptors.
 
-use crate::sockets::Listeners;
+use crate::error::Error;
 use crate::supervisor::worker::Generation;
-use crate::sys::process::{self, Failure, Forked, Program, Step};
-use crate::sys::reason;
-use crate::worker::environment::{self, Environment};
-use crate::worker::readiness::{Channel, Channels};
+use crate::sys::exec::{self, ExecFailure, ExecStep, FdMapping, ForkedChild, Program};
+use crate::variable::assignment;
+use crate::worker::environment::Environment;
+use crate::worker::readiness::{ReadyChannel, ReadyConfig, WorkerEnd};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -14,114 +14,107 @@ use std::path::Path;
 pub struct Launcher {
     program: Program,
     name: OsString,
-    /// The variables that tell of the sockets.
+    /// The variables that describe the sockets.
     sockets: Vec<CString>,
-    channels: Channels,
+    ready: ReadyConfig,
 }
 
-/// A worker that was forked, and how it will say that it is ready.
+/// A worker that was forked, and the channel on which it will report that it is ready.
 pub struct Started {
-    pub forked: Forked,
-    pub channel: Option<Channel>,
+    pub forked: ForkedChild,
+    pub channel: Option<ReadyChannel>,
 }
 
 impl Launcher {
-    /// `command` is the program and its arguments.
+    /// `command` is the program and its arguments. `sockets` are the variables that describe the `descriptors`.
     pub fn new(
         command: &[OsString],
         dir: Option<&Path>,
-        listeners: &Listeners,
-        channels: Channels,
+        sockets: Vec<CString>,
+        descriptors: Vec<FdMapping>,
+        ready: ReadyConfig,
     ) -> Launcher {
         let program = Program {
             candidates: Vec::new(),
             arguments: command.iter().map(|word| c_string(word)).collect(),
-            listen_pid: listeners.listen_fds,
+            listen_pid: sockets
+                .iter()
+                .any(|variable| variable.as_c_str() == c"LISTEN_PID="),
             by_shell: true,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
-            descriptors: listeners.handovers(),
+            descriptors,
         };
         Launcher {
             program,
             name: command[0].clone(),
-            sockets: listeners.variables(),
-            channels,
+            sockets,
+            ready,
         }
     }
 
-    /// The error is a line.
     pub fn start(
         &mut self,
         generation: Generation,
         environment: &Environment,
-    ) -> Result<Started, String> {
-        let generation = environment::string("SERVER_STARTER_GENERATION", generation.to_string());
+    ) -> Result<Started, Error> {
+        let generation = assignment("SERVER_STARTER_GENERATION", generation.to_string());
         let program = &mut self.program;
         let sockets = program.descriptors.len();
-        let taken = |number| {
-            program
-                .descriptors
-                .iter()
-                .any(|given| given.number == number)
-        };
-        let channel = self.channels.open(taken);
-        let channel = channel.map_err(|error| self.channels.explain(&error))?;
-        // The worker's end of a pipe is closed here at the end of the function.
-        let (channel, offer) = channel.unzip();
-        let offer = offer.as_ref();
+        let opened = self.ready.open(&program.descriptors)?;
+        // Our copy of the worker's end of a pipe is closed when this function returns.
+        let (channel, worker_end) = opened.unzip();
+        let end = worker_end.as_ref();
         program
             .descriptors
-            .extend(offer.and_then(|offer| offer.handover));
+            .extend(end.and_then(WorkerEnd::handover));
         program.candidates = candidates(&self.name, environment.get("PATH"));
-        let ours = self
-            .sockets
-            .iter()
+        let ours: Vec<&CStr> = (self.sockets.iter())
             .chain([&generation])
-            .chain(offer.map(|offer| &offer.variable));
-        let ours: Vec<&CStr> = ours.map(CString::as_c_str).collect();
-        let forked = process::spawn(program, environment.render(&ours));
+            .chain(end.map(|end| &end.variable))
+            .map(CString::as_c_str)
+            .collect();
+        let forked = exec::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
-        let forked =
-            forked.map_err(|error| format!("cannot fork a new worker: {}", reason(&error)))?;
-        Ok(Started { forked, channel })
+        match forked {
+            Ok(forked) => Ok(Started { forked, channel }),
+            Err(error) => Err(Error::action("fork a new worker", "", error)),
+        }
     }
 
-    /// Says why a child could not become the worker.
-    pub fn explain(&self, failure: &Failure) -> String {
-        let reason = reason(&failure.error);
+    /// Explains why a child could not become the worker.
+    pub fn explain(&self, failure: &ExecFailure) -> Error {
+        let error = &failure.error;
         match failure.step {
-            Step::Handover => format!("cannot hand over a socket: {reason}"),
-            Step::EnterDir => {
+            ExecStep::PlaceDescriptor => Error::action("hand over a socket", "", error),
+            ExecStep::EnterDir => {
                 let dir = self.program.dir.as_deref().unwrap_or_default();
-                format!("cannot enter --dir={}: {reason}", dir.to_string_lossy())
+                let option = format!("--dir={}", dir.to_string_lossy());
+                Error::action("enter", option, error)
             }
-            Step::Execute => format!("cannot execute {}: {reason}", self.name.to_string_lossy()),
+            ExecStep::Execute => Error::action("execute", &self.name, error),
         }
     }
 }
 
-/// Where a program may be, as execvp(3) looks: a name with a slash is a path, any other is sought in `PATH`,
-/// in which an empty element is the working directory.
+/// The paths at which execvp(3) looks for a program. A name that contains a slash is a path itself. Any other name is
+/// looked up in `PATH`, where an empty element is the working directory.
 pub fn candidates(name: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
-    if name.as_bytes().contains(&b'/') {
-        return vec![c_string(name)];
+    let name = name.as_bytes();
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if name.contains(&b'/') {
+        return vec![c_string(OsStr::from_bytes(name))];
     }
     let path = path.map_or(&b"/bin:/usr/bin"[..], OsStr::as_bytes);
-    let beside = |dir: &[u8]| {
-        let mut file = dir.to_vec();
-        if !dir.is_empty() {
-            file.push(b'/');
-        }
-        file.extend_from_slice(name.as_bytes());
-        c_string(&OsString::from_vec(file))
+    let in_dir = |dir: &[u8]| {
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        c_string(&OsString::from_vec([dir, slash, name].concat()))
     };
-    match name.is_empty() {
-        true => Vec::new(),
-        false => path.split(|&byte| byte == b':').map(beside).collect(),
-    }
+    path.split(|&byte| byte == b':').map(in_dir).collect()
 }
 
-/// Neither arguments nor variables can have a NUL in them: they came to us as C strings.
+/// The caller makes sure that the text contains no NUL: arguments and variables reach us as C strings.
 pub fn c_string(text: &OsStr) -> CString {
     CString::new(text.as_bytes()).unwrap_or_default()
 }

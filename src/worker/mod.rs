@@ -1,4 +1,7 @@
-//! What one worker is given, and how it says that it is ready.
+//! One worker: its start, its environment, and the channel on which it reports.
+//!
+//! The program, the variables and descriptors of the sockets, and the environment come in. A forked worker goes out,
+//! and the messages by which it reports that it is ready.
 
 pub mod envdir;
 pub mod environment;

@@ -1,247 +1,241 @@
-//! How a worker says that it is ready: by datagrams of sd_notify(3), or with a newline on a pipe.
+//! The channels on which workers report that they are ready: by datagrams of sd_notify(3), or with a newline on a pipe.
 //!
-//! One channel for each generation, so that a late word of an older one is nobody's. It stays open for as long
-//! as its worker lives: what puma, say, has to tell later is read and thrown away, since a full or missing
-//! socket would be an error to it.
+//! Each generation has a channel of its own, so that a late message of an old worker is not taken for one of a new
+//! worker. The channel stays open for as long as its worker lives. Some servers, such as puma, go on sending, and would
+//! get an error from a full or missing socket.
 
+use crate::error::{Error, Reason};
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
-use crate::sys::process::Handover;
-use crate::sys::{fd, file, socket};
-use crate::worker::environment;
+use crate::sys::exec::FdMapping;
+use crate::sys::{datagram, fd, file, inherit};
+use crate::variable::assignment;
 use std::collections::hash_map::RandomState;
-use std::ffi::{CString, OsStr, OsString};
+use std::env;
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a worker says.
+/// A message of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     Ready,
-    /// It needs this much time, from now on.
+    /// The worker needs this much time, counted from now.
     Extend(Duration),
-    /// For people.
+    /// A text for people.
     Status(String),
 }
 
-/// Makes the channels.
-pub struct Channels {
+/// The kind of channel that `--ready` asks for, and the folder for its sockets.
+pub struct ReadyConfig {
     readiness: Readiness,
-    /// Where the folders of the sockets are made.
-    parent: PathBuf,
+    runtime_dir: PathBuf,
 }
 
 /// Our end of a worker's channel.
-pub struct Channel {
-    end: OwnedFd,
-    /// It is read, and otherwise it is the pipe, which ends.
-    socket: Option<Folder>,
+pub struct ReadyChannel {
+    fd: OwnedFd,
+    /// The folder of a notify socket; `None` for a pipe.
+    folder: Option<NotifyFolder>,
 }
 
 record! {
-    "channel" Saved {
+    "channel" SavedChannel {
         pid: Pid,
         fd: RawFd,
         socket: Option<OsString>,
     }
 }
 
-/// What a worker is given to speak by.
-pub struct Offer {
+/// The worker's end of its channel.
+pub struct WorkerEnd {
+    /// Names the channel to the worker.
     pub variable: CString,
-    pub handover: Option<Handover>,
-    /// The worker's end of the pipe, to be closed once it has it.
-    _end: Option<OwnedFd>,
+    /// The writing end of a pipe, and its number in the worker.
+    pipe: Option<(OwnedFd, RawFd)>,
 }
 
-/// The number of the descriptor, for `server_starter::ready()`; s6 and dinit have no such variable.
-pub const DESCRIPTOR: &str = "SERVER_STARTER_READY_FD";
+/// The variable with the number of the pipe, for `server_starter::ready()`. s6 and dinit have no such variable.
+pub const READY_FD: &str = "SERVER_STARTER_READY_FD";
 
-/// The longest datagram that counts, as for systemd: a longer one would be cut off somewhere.
-const LONGEST: usize = 4096;
+/// The longest datagram that is read, as in systemd. A longer one would arrive cut off.
+const MAX_DATAGRAM: usize = 4096;
 
-/// So many datagrams are read in a turn: a worker that floods must not keep us from the others.
+/// The most datagrams that are read from one worker in a turn, so that a flood of them does not delay the others.
 const MAX_PER_TURN: usize = 16;
 
-impl Channels {
-    /// `variable` knows the environment.
-    pub fn new(readiness: Readiness, variable: impl Fn(&str) -> Option<OsString>) -> Channels {
-        let given = |name| variable(name).filter(|folder| !folder.is_empty());
-        let parent = match (given("RUNTIME_DIRECTORY"), given("TMPDIR")) {
-            // systemd.exec(5): several are joined by colons.
-            (Some(folders), _) => {
-                let first = folders.as_bytes().split(|&byte| byte == b':').next();
-                OsStr::from_bytes(first.unwrap_or_default()).into()
-            }
-            (None, Some(folder)) => folder.into(),
-            (None, None) => "/tmp".into(),
-        };
-        Channels { readiness, parent }
-    }
-
-    /// Makes a channel and removes it again, so that what would keep the first worker from having one is known at
-    /// once. The error is one line.
-    pub fn check(&self) -> Result<(), String> {
-        match self.open(|_| false) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.explain(&error)),
+impl ReadyConfig {
+    pub fn new(readiness: Readiness) -> ReadyConfig {
+        let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let runtime_dir = variable("RUNTIME_DIRECTORY")
+            // Several folders are separated by colons [systemd.exec(5)].
+            .and_then(|dirs| env::split_paths(&dirs).next())
+            .or_else(|| variable("TMPDIR").map(PathBuf::from));
+        ReadyConfig {
+            readiness,
+            runtime_dir: runtime_dir.unwrap_or_else(|| "/tmp".into()),
         }
     }
 
-    /// Says in a line why there is no channel.
-    pub fn explain(&self, error: &io::Error) -> String {
-        let reason = crate::sys::reason(error);
-        match self.readiness {
-            Readiness::Notify => format!(
-                "--ready=notify: cannot make a socket in {}: {reason}",
-                self.parent.display()
-            ),
-            Readiness::Descriptor(number) => {
-                format!("--ready=fd={number}: cannot make a pipe: {reason}")
-            }
-            Readiness::Interval => reason,
-        }
+    /// Makes a channel and removes it again, so that an obstacle is known before the first worker is started.
+    pub fn check(&self) -> Result<(), Error> {
+        self.open(&[]).map(drop)
     }
 
-    /// Opens a channel for a new worker, in which the numbers of `taken` mean something else already.
-    pub fn open(&self, taken: impl Fn(i32) -> bool) -> io::Result<Option<(Channel, Offer)>> {
+    /// Opens a channel for a new worker, unless the interval decides. The worker is given the `others` too.
+    pub fn open(&self, others: &[FdMapping]) -> Result<Option<(ReadyChannel, WorkerEnd)>, Error> {
         match self.readiness {
             Readiness::Interval => Ok(None),
-            Readiness::Notify => self.socket().map(Some),
-            Readiness::Descriptor(number) => pipe(number, taken).map(Some),
+            Readiness::Notify => open_socket(&self.runtime_dir).map(Some).map_err(|error| {
+                let dir = self.runtime_dir.display();
+                let reason = format!("cannot make a socket in {dir}: {}", Reason::from(error));
+                Error::option("ready", "notify", reason)
+            }),
+            Readiness::Descriptor(number) => open_pipe(number, others).map(Some).map_err(|error| {
+                let reason = format!("cannot make a pipe: {}", Reason::from(error));
+                Error::option("ready", format!("fd={number}"), reason)
+            }),
         }
     }
+}
 
-    fn socket(&self) -> io::Result<(Channel, Offer)> {
-        let folder = Folder::new(&self.parent)?;
-        let end = socket::bind_datagrams(folder.socket.as_os_str())?;
-        let offer = Offer {
-            variable: environment::string("NOTIFY_SOCKET", &folder.socket),
-            handover: None,
-            _end: None,
-        };
-        let socket = Some(folder);
-        Ok((Channel { end, socket }, offer))
+fn open_socket(runtime_dir: &Path) -> io::Result<(ReadyChannel, WorkerEnd)> {
+    let folder = NotifyFolder::new(runtime_dir)?;
+    let fd = datagram::bind_datagrams(folder.socket.as_os_str())?;
+    let worker_end = WorkerEnd {
+        variable: assignment("NOTIFY_SOCKET", &folder.socket),
+        pipe: None,
+    };
+    let folder = Some(folder);
+    Ok((ReadyChannel { fd, folder }, worker_end))
+}
+
+fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, WorkerEnd)> {
+    let (reader, writer) = fd::pipe()?;
+    let is_taken = |at| at == number || others.iter().any(|other| other.number == at);
+    let writer = fd::move_off(writer, is_taken)?;
+    fd::set_nonblocking(reader.as_fd())?;
+    let worker_end = WorkerEnd {
+        variable: assignment(READY_FD, number.to_string()),
+        pipe: Some((writer, number)),
+    };
+    let (fd, folder) = (reader, None);
+    Ok((ReadyChannel { fd, folder }, worker_end))
+}
+
+impl WorkerEnd {
+    /// The descriptor that the worker keeps, if the channel is a pipe.
+    pub fn handover(&self) -> Option<FdMapping> {
+        self.pipe.as_ref().map(|(writer, number)| FdMapping {
+            fd: writer.as_raw_fd(),
+            number: *number,
+        })
     }
 }
 
-fn pipe(number: i32, taken: impl Fn(i32) -> bool) -> io::Result<(Channel, Offer)> {
-    let (reader, writer) = fd::pipe()?;
-    let writer = fd::move_off(writer, |at| at == number || taken(at))?;
-    fd::set_nonblocking(reader.as_fd())?;
-    let offer = Offer {
-        variable: environment::string(DESCRIPTOR, number.to_string()),
-        handover: Some(Handover {
-            fd: writer.as_raw_fd(),
-            number,
-        }),
-        _end: Some(writer),
-    };
-    let socket = None;
-    let end = reader;
-    Ok((Channel { end, socket }, offer))
-}
-
-impl Channel {
-    pub fn save(&self, pid: Pid) -> Saved {
-        let folder = self.socket.as_ref();
-        Saved {
+impl ReadyChannel {
+    pub fn save(&self, pid: Pid) -> SavedChannel {
+        let folder = self.folder.as_ref();
+        SavedChannel {
             pid,
-            fd: self.end.as_raw_fd(),
+            fd: self.fd.as_raw_fd(),
             socket: folder.map(|folder| folder.socket.clone().into()),
         }
     }
 
-    pub fn restore(saved: &Saved) -> io::Result<Channel> {
+    pub fn restore(saved: &SavedChannel) -> io::Result<ReadyChannel> {
         let folder = |socket: &OsString| {
             let socket = PathBuf::from(socket);
-            Folder {
+            NotifyFolder {
                 path: socket.parent().map(Path::to_path_buf).unwrap_or_default(),
                 socket,
             }
         };
-        Ok(Channel {
-            end: fd::adopt_fd(saved.fd)?,
-            socket: saved.socket.as_ref().map(folder),
+        Ok(ReadyChannel {
+            fd: inherit::adopt_fd(saved.fd)?,
+            folder: saved.socket.as_ref().map(folder),
         })
     }
 
-    /// Readable when there is something to hear.
+    /// Readable when there are messages.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.end.as_fd()
+        self.fd.as_fd()
     }
 
-    /// What was said since the last time; `None` if nothing will ever be said again.
+    /// Reads the messages that have arrived; `None` if no more can come.
     pub fn read_messages(&self) -> Option<Vec<Message>> {
-        let mut buffer = [0; LONGEST + 1];
-        let mut words = Vec::new();
+        let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut messages = Vec::new();
         for _ in 0..MAX_PER_TURN {
-            let count = match &self.socket {
-                Some(_) => socket::receive(self.fd(), &mut buffer),
-                None => fd::read(self.fd(), &mut buffer),
+            let is_socket = self.folder.is_some();
+            let count = if is_socket {
+                datagram::receive(self.fd(), &mut buffer)
+            } else {
+                fd::read(self.fd(), &mut buffer)
             };
-            match (count, &self.socket) {
-                (Ok(count), Some(_)) if count > LONGEST => {}
-                (Ok(count), Some(_)) => words.extend(parse(&buffer[..count])),
-                // Its last words first: s6's and dinit's way is to write the newline and close at once.
-                (Ok(0), None) if !words.is_empty() => break,
-                (Ok(0), None) => return None,
-                (Ok(count), None) => {
-                    words.extend(buffer[..count].contains(&b'\n').then_some(Message::Ready));
+            match count {
+                Ok(count) if is_socket && count > MAX_DATAGRAM => {}
+                Ok(count) if is_socket => messages.extend(parse(&buffer[..count])),
+                // s6 and dinit allow a worker to write the newline and close at once: the newline counts first.
+                Ok(0) if !messages.is_empty() => break,
+                Ok(0) => return None,
+                Ok(count) => {
+                    messages.extend(buffer[..count].contains(&b'\n').then_some(Message::Ready));
                 }
-                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // A descriptor that cannot be read would wake us again and again.
-                (Err(_), _) => return None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Give the channel up: poll would report the same error again and again.
+                Err(_) => return None,
             }
         }
-        Some(words)
+        Some(messages)
     }
 }
 
-/// Reads a datagram. What we have no use for is passed over; BARRIER=1 is answered by the kernel, which closes
-/// the descriptor that comes with it because we do not ask for it.
+/// Parses a datagram and ignores unknown variables. BARRIER=1 needs no answer: the sender waits until the descriptor
+/// that comes with it is closed, and [`datagram::receive`] does not take it.
 fn parse(datagram: &[u8]) -> Vec<Message> {
     let text = String::from_utf8_lossy(datagram);
-    let mut words = Vec::new();
+    let mut messages = Vec::new();
     let mut ready = false;
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         match key {
             "READY" => ready |= value == "1",
-            "STATUS" => words.push(Message::Status(value.to_string())),
+            "STATUS" => messages.push(Message::Status(value.to_string())),
             "EXTEND_TIMEOUT_USEC" => {
                 let time = value.parse().map(Duration::from_micros);
-                words.extend(time.map(Message::Extend));
+                messages.extend(time.map(Message::Extend));
             }
             _ => {}
         }
     }
-    // What comes together with it still belongs to the start.
-    words.extend(ready.then_some(Message::Ready));
-    words
+    // READY comes last: the rest of its datagram still belongs to the start.
+    messages.extend(ready.then_some(Message::Ready));
+    messages
 }
 
-/// A folder with a socket in it, both removed when this is dropped.
-struct Folder {
+/// A private folder that holds one socket. Both are removed when this is dropped.
+struct NotifyFolder {
     path: PathBuf,
     socket: PathBuf,
 }
 
-impl Folder {
-    /// Everybody may pass through, since a worker may have dropped its privileges, but nobody can list it: who
-    /// knows the socket's name was told it.
-    fn new(parent: &Path) -> io::Result<Folder> {
-        let parent = std::env::current_dir()?.join(parent);
-        let path = file::make_folder(&parent.join("start_server-"))?;
-        // The hasher's keys are the system's random numbers.
+impl NotifyFolder {
+    /// Makes the folder, in which the socket is not bound yet.
+    ///
+    /// A worker that has dropped its privileges must reach the socket, so everybody may pass through the folder. But
+    /// nobody else can list it, and the name of the socket is random.
+    fn new(runtime_dir: &Path) -> io::Result<NotifyFolder> {
+        let prefix = env::current_dir()?.join(runtime_dir).join("start_server-");
+        let path = file::make_folder(&prefix)?;
+        // The hasher is keyed with random numbers from the kernel.
         let name = RandomState::new().build_hasher().finish();
-        let folder = Folder {
+        let folder = NotifyFolder {
             socket: path.join(format!("{name:016x}")),
             path,
         };
@@ -250,9 +244,9 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for NotifyFolder {
     fn drop(&mut self) {
-        // It was made for us alone. Who cleans up temporary folders may have been here before.
+        // A cleaner of temporary folders may have removed them already.
         let _ = fs::remove_file(&self.socket);
         let _ = fs::remove_dir(&self.path);
     }
@@ -263,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words() {
+    fn datagrams_are_parsed_into_messages() {
         let status = |text: &str| Message::Status(text.to_string());
         let second = Message::Extend(Duration::from_secs(1));
         let table: [(&str, &[Message]); 8] = [
@@ -279,8 +273,8 @@ mod tests {
             ("BARRIER=1", &[]),
             ("", &[]),
         ];
-        for (datagram, words) in table {
-            assert_eq!(parse(datagram.as_bytes()), words, "{datagram:?}");
+        for (datagram, messages) in table {
+            assert_eq!(parse(datagram.as_bytes()), messages, "{datagram:?}");
         }
     }
 
@@ -301,13 +295,13 @@ mod tests {
             "18446744073709551615",
         ];
         crate::fuzz::random_texts(&WORDS, |text| {
-            for word in parse(text.as_bytes()) {
-                let line = match &word {
+            for message in parse(text.as_bytes()) {
+                let line = match &message {
                     Message::Ready => "READY=1".to_string(),
                     Message::Status(text) => format!("STATUS={text}"),
                     Message::Extend(time) => format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()),
                 };
-                assert_eq!(parse(line.as_bytes()), [word], "{text:?}");
+                assert_eq!(parse(line.as_bytes()), [message], "{text:?}");
             }
         });
     }

@@ -1,8 +1,8 @@
 /*
- * The floor of the benchmark: the least that restarts a worker under sockets bound once, and so as far as
- * anybody can go on this machine. It understands as much of start_server's command line as it takes to be
- * measured in the same way (options as --NAME=VALUE only; others are passed over), has no error handling
- * worth the name, and is not for use.
+ * The floor of the benchmark: the smallest program that restarts a worker under sockets bound once. No
+ * program can do much better on this machine. It understands the options of start_server that the benchmark
+ * needs, only as --NAME=VALUE, and ignores all others. It has almost no error handling. Do not use it for
+ * anything else.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,7 +27,7 @@ static int ready_number = -1;
 static int to_old = SIGTERM, to_all = SIGTERM;
 static struct timespec interval = { .tv_sec = 1 };
 
-/* SERVER_STARTER_PORT=..., as it grows. */
+/* SERVER_STARTER_PORT=..., to which each socket is appended. */
 static char *sockets, *sockets_end;
 
 static int ready = -1;
@@ -61,7 +61,7 @@ static void listen_on(int fd, const struct sockaddr *address, socklen_t size, co
 	sockets_end += sprintf(sockets_end, ";%s=%d" + (sockets_end[-1] == '='), name, fd);
 }
 
-/* HOST:PORT with numbers. */
+/* Binds HOST:PORT, both numeric. */
 static void bind_port(char *name)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
@@ -85,7 +85,7 @@ static void bind_path(const char *name)
 	listen_on(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address, name);
 }
 
-/* Whatever is inherited, below what is ours and what envdir has; the strings of the last time are reused. */
+/* Our variables, those of envdir and the inherited ones, in this order. The memory is used again each time. */
 static char **environment(void)
 {
 	static char **variables, *text;

@@ -1,14 +1,17 @@
 /*
- * The worker of the benchmark, the same under every program, and two small helpers that must not wait for
- * Python. Each event is a line "EVENT PID GENERATION NANOSECONDS" in the fifo that $STAMPS names; the time is
- * taken before the line is written, so that nobody who reads it is measured.
+ * The worker of the benchmark, which all programs run, and small helpers that must not wait for Python.
+ * Each event is a line "EVENT PID GENERATION NANOSECONDS" in the fifo that $STAMPS names. The time is taken
+ * before the line is written, so that the reader of the fifo is not measured.
  *
- *	worker				"start" with its first instruction; says that it is ready if it is asked
- *					to ("ready"), answers its first socket, and ends on TERM ("term")
- *	worker --exec PROGRAM ...	"exec" in the process that becomes PROGRAM, "gone" when that has ended
- *	worker --ask PORT		connects until it is answered, then "answer"
+ *	worker				writes "start" with its first instruction, announces that it is ready
+ *					if this is asked for ("ready"), answers on its first socket, and ends
+ *					on TERM ("term")
+ *	worker --exec PROGRAM ...	writes "exec" in the process that becomes PROGRAM, and "gone" when this
+ *					process has ended
+ *	worker --ask PORT		connects until there is an answer, and then writes "answer"
  *	worker --load PORT MILLISECONDS CLIENTS
- *					prints requests, worst latency in nanoseconds, requests without an answer
+ *					prints the number of requests, the worst latency in nanoseconds, and the
+ *					number of requests without an answer
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -42,7 +45,7 @@ static void stamp(const char *event, long pid, long long time)
 	char line[128];
 	int n = snprintf(line, sizeof line, "%s %ld %s %lld\n", event, pid, generation ? generation : "0", time);
 
-	/* Shorter than PIPE_BUF: lines of several processes do not mix. */
+	/* A line is shorter than PIPE_BUF, so lines of several processes do not mix. */
 	if (write(fifo, line, n) != n)
 		_exit(1);
 }
@@ -56,7 +59,7 @@ static void end(int signal)
 	_exit(0);
 }
 
-/* By a newline to s6's descriptor, and by a datagram as to systemd. */
+/* Announces that the worker is ready: by a newline as for s6, and by a datagram as for systemd. */
 static void say_ready(void)
 {
 	static const char word[] = "READY=1";
@@ -101,13 +104,13 @@ static int execute(char **command)
 	pid_t pid;
 
 	/*
-	 * Where it is allowed, nothing is measured but what is executed, however busy the machine is. The C
-	 * function of that name is for threads, or does nothing, depending on the library.
+	 * Real-time priority, where it is allowed, keeps other load on the machine out of the measurement. The
+	 * function of the C library is for threads or does nothing, depending on the library.
 	 */
 	syscall(SYS_sched_setscheduler, 0, SCHED_RR, &first);
 	pid = fork();
 	if (pid == 0) {
-		/* It survives execve. */
+		/* This setting survives execve. */
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		stamp("exec", getpid(), now());
 		close(fifo);
@@ -115,14 +118,14 @@ static int execute(char **command)
 		perror(*command);
 		_exit(127);
 	}
-	/* The time of the end of a process is when its parent can know. */
+	/* A process ends, for this purpose, when its parent can know it. */
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return 1;
 	stamp("gone", pid, now());
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* Whether there was an answer. */
+/* Returns whether there was an answer. */
 static int ask(int port)
 {
 	static const char request[] = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -182,17 +185,17 @@ int main(int count, char **words)
 		return load(atoi(words[2]), atoll(words[3]), atoi(words[4]));
 	if (!path || (fifo = open(path, O_WRONLY | O_CLOEXEC)) < 0)
 		return 1;
-	/* The helpers do not outlive the benchmark, however it ends, and what they execute does not outlive them. */
+	/* The helpers never outlive the benchmark, and the programs that they execute never outlive the helpers. */
 	if (count > 1)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* Signals were blocked so that the benchmark was not interrupted just now. */
+	/* The benchmark blocked these signals during the start of this process. */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (count > 2 && !strcmp(words[1], "--exec"))
 		return execute(words + 2);
 	if (count == 3 && !strcmp(words[1], "--ask")) {
 		stamp("asks", getpid(), began);
-		/* It sleeps in between, so that there is a processor for who is to answer. */
+		/* It sleeps in between, so that a processor is free for the answering process. */
 		prctl(PR_SET_TIMERSLACK, 1);
 		while (!ask(atoi(words[2])))
 			usleep(20);

@@ -1,11 +1,11 @@
-//! The worker of `make demo`: a small HTTP server that answers with its generation and process number.
+//! The worker of `make demo`: a small HTTP server that answers with its generation and pid.
 //!
-//! It shows all that a server needs to run under start_server: take the listener, say that it is ready, serve, and on SIGTERM stop
-//! accepting and finish. What it has not accepted stays in the queue of the shared socket, where the next
-//! generation finds it.
+//! It shows everything that a server has to do under start_server: take the listener, notify start_server that it is
+//! ready, serve, and stop accepting connections on SIGTERM. Connections that it has not accepted stay in the queue of
+//! the shared socket, and the next generation accepts them.
 #![allow(
     unsafe_code,
-    reason = "to catch a signal and to wait for two descriptors is libc's business"
+    reason = "the standard library can neither catch a signal nor wait for two descriptors"
 )]
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 static WAKER: AtomicI32 = AtomicI32::new(-1);
 
 extern "C" fn wake(_signal: libc::c_int) {
-    // SAFETY: the byte is static, and write is async-signal-safe.
+    // SAFETY: write is async-signal-safe, and the byte is static.
     unsafe { libc::write(WAKER.load(Ordering::SeqCst), b"!".as_ptr().cast(), 1) };
 }
 
@@ -40,7 +40,7 @@ fn serve() -> Result<()> {
     let listener = listener
         .ok_or("start_server has no --port for me")?
         .into_tcp()?;
-    // Another generation may be quicker: accept must not wait for a connection that is gone.
+    // accept must not block: a worker of another generation may accept the connection first.
     listener.set_nonblocking(true)?;
     let body = format!(
         "hello from generation {}, process {}\n",
@@ -51,7 +51,7 @@ fn serve() -> Result<()> {
     server_starter::ready()?;
     while wait(&listener, &terminated)? {
         match listener.accept() {
-            // A client that hangs up early is its own affair.
+            // An error concerns this client only, for example one that hangs up early.
             Ok((connection, _)) => drop(answer(connection, &body)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
@@ -60,16 +60,16 @@ fn serve() -> Result<()> {
     Ok(())
 }
 
-/// A stream that becomes readable when SIGTERM comes.
+/// Catches SIGTERM and returns a stream that becomes readable when it comes.
 fn catch_sigterm() -> io::Result<UnixStream> {
     let (reader, writer) = UnixStream::pair()?;
     WAKER.store(writer.into_raw_fd(), Ordering::SeqCst);
-    // SAFETY: wake is async-signal-safe.
+    // SAFETY: wake only makes async-signal-safe calls.
     unsafe { libc::signal(libc::SIGTERM, wake as *const () as libc::sighandler_t) };
     Ok(reader)
 }
 
-/// Waits for a connection (true) or for SIGTERM (false).
+/// Waits for a connection or for SIGTERM. Returns true for a connection.
 fn wait(listener: &TcpListener, terminated: &UnixStream) -> io::Result<bool> {
     let entry = |fd| libc::pollfd {
         fd,
@@ -78,7 +78,7 @@ fn wait(listener: &TcpListener, terminated: &UnixStream) -> io::Result<bool> {
     };
     let mut entries = [entry(listener.as_raw_fd()), entry(terminated.as_raw_fd())];
     loop {
-        // SAFETY: entries is an array of that many pollfd, which outlives the call.
+        // SAFETY: entries is an array of that many pollfd and outlives the call.
         match unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, -1) } {
             -1 if io::Error::last_os_error().kind() == ErrorKind::Interrupted => {}
             -1 => return Err(io::Error::last_os_error()),

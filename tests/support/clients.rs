@@ -1,9 +1,42 @@
-//! Clients that connect without pause, to notice the slightest gap.
+//! The other side of the sockets: questions to a worker, and clients that connect without pause.
 
+use super::report::pair;
+use super::waiting::LIMIT;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, Ordering::SeqCst};
 use std::time::Duration;
+
+/// Asks a serving worker: the generation and process that answered on a fresh connection.
+pub fn ask(port: u16) -> std::io::Result<(u64, i32)> {
+    let mut answer = String::new();
+    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+    connection.set_read_timeout(Some(LIMIT))?;
+    connection.write_all(b"?")?;
+    connection.read_to_string(&mut answer)?;
+    match answer.strip_suffix('\n') {
+        Some(answer) => Ok(pair(answer, ' ')),
+        None => Err(std::io::Error::other(format!("cut off: {answer:?}"))),
+    }
+}
+
+/// A port that nobody listens on. It is below those that systems give out for port 0 and to clients, since
+/// another test may be given one of these at any moment; and nothing is bound to find out, since a child that is
+/// just being forked would keep it.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| {
+        let hosts = ["127.0.0.1", "::1"];
+        hosts
+            .iter()
+            .all(|host| TcpStream::connect((*host, *port)).is_err())
+    };
+    let candidate = || {
+        let number = std::process::id() * 16 + NEXT.fetch_add(1, Ordering::SeqCst);
+        10000 + (number % 20000) as u16
+    };
+    std::iter::repeat_with(candidate).find(is_free).unwrap()
+}
 
 const CLIENTS: usize = 8;
 

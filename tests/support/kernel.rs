@@ -111,12 +111,6 @@ pub fn set_nonblocking(fd: i32) {
     unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) };
 }
 
-/// Lets a descriptor survive execve.
-pub fn keep(fd: i32) {
-    // SAFETY: F_SETFD touches no memory.
-    assert_eq!(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }, 0);
-}
-
 /// Makes a copy of a descriptor at another number.
 pub fn duplicate(fd: i32, number: i32) {
     // SAFETY: dup2 touches no memory; the callers use numbers that nobody owns.

@@ -15,6 +15,9 @@ use std::process::Command;
 /// What makes the test binary a worker. The last ones reach it as arguments of its own.
 pub const ARGUMENTS: [&str; 3] = ["--exact", "worker", "--nocapture"];
 
+/// Shell workers end with this line. They live until TERM, or until the folder of a failed test is gone.
+pub const LIVE: &str = "while test -d \"$WORKER_DIR\"; do sleep 1; done";
+
 /// Signals that tell a worker to finish, other than a "plain" one.
 const FINISH: [i32; 5] = [
     libc::SIGTERM,
@@ -24,19 +27,15 @@ const FINISH: [i32; 5] = [
     libc::SIGHUP,
 ];
 
-/// The `worker` test of each binary: nothing, unless start_server runs it.
-pub fn run() {
-    let Some(role) = std::env::var_os("WORKER_ROLE") else {
-        return;
-    };
-    let role = role.into_string().unwrap();
+/// Is what `role` says.
+pub fn run(role: &str) {
     if let Some(words) = role.strip_prefix("messenger:") {
         return deliver(words);
     }
     let parent = kernel::parent();
     let generation = std::env::var("SERVER_STARTER_GENERATION").unwrap();
     report(&generation);
-    let (role, value) = role.split_once(':').unwrap_or((&role, ""));
+    let (role, value) = role.split_once(':').unwrap_or((role, ""));
     let (reader, writer) = UnixStream::pair().unwrap();
     if role != "plain" {
         kernel::catch(&FINISH, writer.into_raw_fd());

@@ -1,7 +1,7 @@
-"""An asyncio server that stops accepting on TERM and finishes what it has accepted.
+"""An asyncio server that stops accepting on TERM and finishes the connections that it has accepted.
 
-asyncio.Server is not used: a connection that its accept callback has taken, but that has no transport
-yet when close() is called, fails in Server._attach() (asyncio/base_events.py) and is dropped.
+asyncio.Server is not used. If close() is called while an accepted connection has no transport yet, the
+connection fails in Server._attach() (asyncio/base_events.py) and is dropped.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def main():
     def accept():
         try:
             connection, _ = listener.accept()
-        except BlockingIOError:  # the other generation was quicker
+        except BlockingIOError:  # another generation has accepted it
             return
         task = loop.create_task(answer(connection))
         accepted.add(task)

@@ -1,11 +1,11 @@
-# Net::Server::SS::PreFork without the connections that it drops when it is asked to finish.
+# Keeps Net::Server::SS::PreFork from dropping connections when it is told to finish.
 #
-# A graceful end (QUIT) has the parent send each child a HUP, once.
-# - Net::Server 2.013, Net/Server/PreFork.pm, run_child: the HUP handler exits unless "connected" is
-#   set, which happens only after accept() has returned: a HUP in between drops the connection. Perl
-#   runs handlers between its own operations, so a HUP just before accept() drops the next one, too.
-# - Starman 0.4016, Starman/Server.pm, _read_headers: a HUP interrupts sysread, whose EINTR is taken
-#   for the end of the connection.
+# On QUIT, the parent sends each child one HUP to end it gracefully. Two places drop connections then:
+# - Net::Server 2.013, Net/Server/PreFork.pm, run_child: the HUP handler exits unless "connected" is set.
+#   It is set only after accept() has returned, so a HUP between the two drops the connection. Perl runs
+#   handlers between its own operations, so a HUP just before accept() drops the next connection too.
+# - Starman 0.4016, Starman/Server.pm, _read_headers: a HUP interrupts sysread, and Starman treats the
+#   EINTR as the end of the connection.
 package Net::Server::SS::PreFork;
 use strict;
 use warnings;
@@ -20,7 +20,7 @@ sub accept {
     my $server = $self->{server};
     my $listener = $server->{sock}[0];
     until ($server->{SigHUPed}) {
-        # A HUP ends the child while it waits, and is only noted from then on.
+        # A HUP ends the child while it waits. After that, a HUP is only noted.
         $server->{connected} = 0;
         IO::Select->new($listener)->can_read;
         $server->{connected} = 1;
@@ -36,7 +36,7 @@ sub run_client_connection {
     POSIX::sigprocmask(SIG_UNBLOCK, $hup);
 }
 
-# A child that slept through its HUP, because accept() or a fork was just beginning, gets another one.
+# A child can miss its HUP while accept() or a fork begins, so it gets another one.
 sub coordinate_children {
     my $self = shift;
     my $is_finishing = $self->{server}{max_servers} == 0;

@@ -7,13 +7,13 @@ my ($inherited) = $ENV{SERVER_STARTER_PORT} =~ /=(\d+)$/;
 my $body = sprintf("%-31s\n", "generation $ENV{SERVER_STARTER_GENERATION} pid $$") x 512;
 
 my $server = POE::Component::Server::TCP->new(
-    # The component has no way to be given a socket: it binds one of its own, which is then replaced.
+    # The component cannot take a socket. It binds one of its own, which is then replaced.
     Address => '127.0.0.1',
     Port    => 0,
     Started => sub {
         my $listener = $_[HEAP]{listener}[POE::Wheel::SocketFactory::MY_SOCKET_HANDLE()];
         POSIX::dup2($inherited, fileno $listener) // die "dup2: $!";
-        # POE accepts after select; the other generation may have been quicker.
+        # POE accepts after select, and meanwhile another generation may have accepted the connection.
         $listener->blocking(0);
     },
     ClientInputFilter  => 'POE::Filter::Line',
@@ -32,11 +32,11 @@ my $server = POE::Component::Server::TCP->new(
     },
 );
 
-# A session of its own, because only one that says so keeps TERM from ending all of them.
+# TERM would end all sessions. A session prevents this only by handling the signal, as this one does.
 POE::Session->create(
     inline_states => {
         _start => sub {
-            # An alias keeps the session as long as the server and its clients are there.
+            # The alias keeps this session alive as long as the server and its clients.
             $_[KERNEL]->alias_set('leaving');
             $_[KERNEL]->sig(TERM => 'leave');
         },

@@ -1,4 +1,4 @@
-"""A parent that forks single-process workers; each accepts from the one inherited listener."""
+"""A parent that forks single-process workers. All of them accept on the one inherited listener."""
 
 import os
 import select
@@ -11,12 +11,12 @@ GENERATION = os.environ["SERVER_STARTER_GENERATION"]
 
 
 def main():
-    # Blocked before the first fork, a TERM at any time is only noticed below, by sigwait.
+    # TERM is blocked before the first fork, so that only sigwait below receives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     listener = socket.socket(fileno=int(os.environ["SERVER_STARTER_PORT"].rpartition("=")[2]))
-    # Several workers wake for one connection; those that come too late must not hang in accept.
+    # Several workers wake up for one connection. Those that are too late must not hang in accept.
     listener.setblocking(False)
-    # Every worker sees the parent's end of this pipe close, also when the parent is killed.
+    # When the parent ends or is killed, its end of this pipe closes, and every worker notices.
     stop, running = os.pipe()
     children = [fork_worker(listener, stop, running) for _ in range(WORKERS)]
     signal.sigwait({signal.SIGTERM})

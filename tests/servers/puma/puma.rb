@@ -1,3 +1,3 @@
-# At shutdown puma's reactor closes the connections that it has accepted and whose request has not arrived yet
-# (Server#reactor_wakeup in puma/server.rb). Without the reactor each thread waits for its own request.
+# At shutdown puma's reactor closes accepted connections whose request has not arrived yet
+# (Server#reactor_wakeup in puma/server.rb). Without the reactor, each thread waits for its own request.
 queue_requests false

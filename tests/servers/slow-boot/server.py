@@ -1,6 +1,6 @@
-"""Threads behind the inherited listener, eight seconds after the start.
+"""A server with threads that begins to accept eight seconds after its start.
 
-It complains if it is told to finish while no other generation is ready.
+It writes a complaint if it is told to finish while no other generation is ready.
 """
 
 import http.server
@@ -33,14 +33,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    # The end waits for every answer.
+    # server_close() waits for every answer.
     daemon_threads = False
 
     def __init__(self):
         super().__init__(("", 0), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = socket.socket(fileno=LISTENER)
-        # Two generations wake for one connection; the one that comes too late must not hang in accept.
+        # Two generations wake up for one connection. The one that is too late must not hang in accept.
         self.socket.setblocking(False)
 
 
@@ -54,7 +54,7 @@ def finish(server, ready):
 
 
 def main():
-    # Blocked before the first thread, a TERM at any time is only noticed by sigwait.
+    # TERM is blocked before the first thread starts, so that only sigwait receives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     time.sleep(8)
     server = Server()

@@ -3,7 +3,7 @@ ENV['UNICORN_FD'] = ENV.fetch('SERVER_STARTER_PORT').split(';').map { |entry| en
 worker_processes 4
 
 before_fork do |server, worker|
-  # This generation is in the status file only after --interval; failed ones never are.
+  # This generation enters the status file only after --interval, and a failed one never does.
   this = ENV.fetch('SERVER_STARTER_GENERATION').to_i
   status = File.join(ENV.fetch('SCRATCH'), 'status')
   running = File.exist?(status) ? File.readlines(status).map { |line| line.split(':').map(&:to_i) } : []
@@ -11,8 +11,8 @@ before_fork do |server, worker|
     next unless generation < this
     Process.kill(worker.nr + 1 < server.worker_processes ? :TTOU : :QUIT, master)
   rescue Errno::ESRCH
-    # An earlier worker's QUIT was enough.
+    # The QUIT of an earlier worker has ended the master.
   end
-  # The rest of the old workers carry the load until this one is warm.
+  # The other old workers serve the requests until this one is ready.
   sleep 0.3
 end

@@ -1,8 +1,8 @@
-"""An ASGI application, and a shutdown of uvicorn that drops nothing.
+"""An ASGI application, and a shutdown of uvicorn that drops no connection.
 
-As of uvicorn 0.17.6, Server.shutdown (uvicorn/server.py) loses two kinds of accepted connections:
-asyncio's close() those that have no transport yet (see ../asyncio/server.py), and H11Protocol.shutdown
-(uvicorn/protocols/http/h11_impl.py) closes those whose request has not arrived yet.
+In uvicorn 0.17.6, Server.shutdown (uvicorn/server.py) loses two kinds of accepted connections. close()
+of asyncio drops a connection that has no transport yet (see ../asyncio/server.py). H11Protocol.shutdown
+(uvicorn/protocols/http/h11_impl.py) closes a connection whose request has not arrived yet.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ async def finish_accepted(server, sockets=None):
     for listening in server.servers:
         for listener in listening.sockets:
             loop.remove_reader(listener.fileno())
-    # Both a new connection's transport and its request may be under way; a client that sends
-    # nothing does not keep the server for longer than it could between two requests.
+    # The transport or the request of a new connection may not be there yet. A client that sends nothing
+    # delays the end no longer than the keep-alive timeout.
     patience = loop.time() + server.config.timeout_keep_alive
     await asyncio.sleep(0.1)
     while loop.time() < patience \

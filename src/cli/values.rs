@@ -1,0 +1,190 @@
+//! The options as given, and their values as paths, numbers, signals and endpoints. Pure.
+
+use super::endpoint::Endpoint;
+use super::LogTarget;
+use crate::error::Error;
+use crate::supervisor::policy::{parse_whole, Readiness};
+use crate::supervisor::signal::Signal;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The options in the order given. The value of an option that takes none is empty.
+#[derive(Default)]
+pub struct ParsedOptions(Vec<(&'static str, OsString)>);
+
+impl ParsedOptions {
+    pub fn push(&mut self, option: &'static str, value: OsString) {
+        self.0.push((option, value));
+    }
+
+    pub fn has(&self, option: &'static str) -> bool {
+        self.last(option).is_some()
+    }
+
+    /// The values of an option that may be repeated.
+    pub fn all(&self, option: &'static str) -> impl Iterator<Item = &OsString> {
+        let given = self.0.iter().filter(move |(name, _)| *name == option);
+        given.map(|(_, value)| value)
+    }
+
+    /// The value of an option of which the last one counts.
+    fn last(&self, option: &'static str) -> Option<&OsString> {
+        self.all(option).last()
+    }
+
+    /// A value that is not empty: under Perl, too, `--pid-file "$UNSET"` means no pid file.
+    fn text(&self, option: &'static str) -> Option<&OsString> {
+        self.last(option).filter(|value| !value.is_empty())
+    }
+
+    pub fn path(&self, option: &'static str) -> Option<PathBuf> {
+        self.text(option).map(PathBuf::from)
+    }
+
+    /// Reads every number given: Getopt::Long refuses a bad one even if a good one follows.
+    pub fn number(&self, option: &'static str) -> Result<Option<u32>, Error> {
+        let mut last = None;
+        for value in self.all(option) {
+            let number = parse_whole(&value.to_string_lossy());
+            last = Some(number.map_err(|reason| Error::option(option, value, reason))?);
+        }
+        Ok(last)
+    }
+
+    pub fn seconds(&self, option: &'static str) -> Result<Option<Duration>, Error> {
+        let number = self.number(option)?;
+        Ok(number.map(|seconds| Duration::from_secs(seconds.into())))
+    }
+
+    pub fn signal(&self, option: &'static str, default: Signal) -> Result<Signal, Error> {
+        self.text(option).map_or(Ok(default), |value| {
+            Signal::parse(&value.to_string_lossy())
+                .ok_or_else(|| Error::option(option, value, "not a signal of this system"))
+        })
+    }
+
+    pub fn ports(&self) -> Result<Vec<Endpoint>, Error> {
+        let mut ports: Vec<Endpoint> = Vec::new();
+        for value in self.all("port") {
+            let refuse = |reason| Error::option("port", value, reason);
+            let text = value.to_str().ok_or("that is not a host name");
+            let port = text.and_then(Endpoint::parse).map_err(refuse)?;
+            let claimed = |other: &Endpoint| other.descriptor == port.descriptor;
+            if port.descriptor.is_some() && ports.iter().any(claimed) {
+                return Err(refuse("another --port claims that descriptor too"));
+            }
+            ports.push(port);
+        }
+        Ok(ports)
+    }
+
+    pub fn paths(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for value in self.all("path") {
+            if value.is_empty() {
+                return Err(needs_value("path"));
+            }
+            if paths.iter().any(|path| path.as_os_str() == value) {
+                return Err(Error::option("path", value, "given twice"));
+            }
+            paths.push(value.into());
+        }
+        Ok(paths)
+    }
+
+    pub fn path_mode(&self) -> Result<u32, Error> {
+        let Some(value) = self.last("path-mode") else {
+            return Ok(0o777);
+        };
+        value
+            .to_str()
+            .filter(|text| !text.starts_with('+'))
+            .and_then(|text| u32::from_str_radix(text, 8).ok())
+            .filter(|&mode| mode <= 0o777)
+            .ok_or_else(|| Error::option("path-mode", value, "not an octal mode from 0 to 0777"))
+    }
+
+    pub fn backlog(&self) -> Result<Option<i32>, Error> {
+        let Some(number) = self.number("backlog")?.filter(|&number| number != 0) else {
+            return Ok(None);
+        };
+        let number = number
+            .try_into()
+            .map_err(|_| Error::option("backlog", number.to_string(), "too large a number"))?;
+        Ok(Some(number))
+    }
+
+    /// Refuses an empty name. Perl's chdir fails on it, in every worker.
+    pub fn dir(&self) -> Result<Option<PathBuf>, Error> {
+        match self.last("dir") {
+            Some(dir) if dir.is_empty() => Err(needs_value("dir")),
+            dir => Ok(dir.map(PathBuf::from)),
+        }
+    }
+
+    pub fn log(&self) -> Result<Option<LogTarget>, Error> {
+        let Some(value) = self.text("log-file") else {
+            return Ok(None);
+        };
+        let Some(command) = value.as_bytes().trim_ascii_start().strip_prefix(b"|") else {
+            return Ok(Some(LogTarget::File(value.into())));
+        };
+        let command = command.trim_ascii_start();
+        if command.is_empty() {
+            return Err(Error::option(
+                "log-file",
+                value,
+                "there is no command after the bar",
+            ));
+        }
+        Ok(Some(LogTarget::Command(OsStr::from_bytes(command).into())))
+    }
+
+    pub fn readiness(&self, ports: &[Endpoint]) -> Result<Readiness, Error> {
+        let Some(value) = self.last("ready") else {
+            return Ok(Readiness::Interval);
+        };
+        let refuse = |reason| Err(Error::option("ready", value, reason));
+        let text = value.to_string_lossy();
+        let number = match &*text {
+            "interval" => return Ok(Readiness::Interval),
+            "notify" => return Ok(Readiness::Notify),
+            _ => text.strip_prefix("fd=").and_then(|text| text.parse().ok()),
+        };
+        match number {
+            None => refuse("not interval, notify or fd=N"),
+            Some(..3) => refuse("the descriptor must be 3 or more"),
+            Some(_) if ports.iter().any(|port| port.descriptor == number) => {
+                refuse("a --port claims that descriptor too")
+            }
+            Some(number) => Ok(Readiness::Descriptor(number)),
+        }
+    }
+
+    /// The options that the worker's environment shows, as the variables that stand for them.
+    pub fn variables(&self) -> Result<Vec<(&'static str, OsString)>, Error> {
+        let mut variables = Vec::new();
+        if let Some(dir) = self.last("envdir") {
+            variables.push(("ENVDIR", dir.clone()));
+        }
+        if self.has("enable-auto-restart") {
+            variables.push(("ENABLE_AUTO_RESTART", "1".into()));
+        }
+        for (option, variable) in [
+            ("kill-old-delay", "KILL_OLD_DELAY"),
+            ("auto-restart-interval", "AUTO_RESTART_INTERVAL"),
+            ("kill-timeout", "KILL_TIMEOUT"),
+        ] {
+            if let Some(number) = self.number(option)? {
+                variables.push((variable, number.to_string().into()));
+            }
+        }
+        Ok(variables)
+    }
+}
+
+pub fn needs_value(option: &str) -> Error {
+    Error::statement(format!("--{option} needs a value"))
+}

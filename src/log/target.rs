@@ -1,0 +1,143 @@
+//! The place where `--log-file` sends standard output and standard error: a file, or a command that reads a pipe.
+
+use crate::cli::LogTarget;
+use crate::error::{Error, Reason};
+use crate::log::command::{LogCommand, SavedLogCommand};
+use crate::log::lines::{Log, SavedLog};
+use crate::supervisor::policy::Time;
+use crate::supervisor::worker::{Pid, WaitStatus};
+use crate::sys::fd;
+use std::ffi::CStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The log of this process: our own lines, and the target that receives them and the output of the workers.
+pub struct LogOutput {
+    pub lines: Log,
+    target: Option<LogTarget>,
+    /// The process of a target that is a command.
+    command: Option<LogCommand>,
+    /// The file or the pipe of the target, until `redirect`.
+    opened: Option<OwnedFd>,
+}
+
+impl LogOutput {
+    /// Opens the file or creates the pipe. Nothing goes there before `redirect`. A log command is given `environment`.
+    pub fn open<'a>(
+        target: Option<LogTarget>,
+        environment: impl Iterator<Item = &'a CStr>,
+    ) -> Result<LogOutput, Error> {
+        let mut command = None;
+        let opened = match &target {
+            None => None,
+            Some(LogTarget::File(path)) => {
+                let file = open(path).map_err(|error| Error::option("log-file", path, error))?;
+                Some(file.into())
+            }
+            Some(LogTarget::Command(line)) => {
+                let (started, writer) = LogCommand::new(line, environment).map_err(|error| {
+                    let value = format!("|{}", line.to_string_lossy());
+                    Error::option("log-file", value, error)
+                })?;
+                command = Some(started);
+                Some(writer)
+            }
+        };
+        Ok(LogOutput {
+            lines: Log::to_standard_error(),
+            target,
+            command,
+            opened,
+        })
+    }
+
+    /// Starts the log command, if there is one, and sends standard output and standard error to the target. Workers
+    /// inherit both.
+    pub fn redirect(&mut self, now: Time) -> Result<(), Error> {
+        self.tick(now);
+        if let Some(opened) = self.opened.take() {
+            redirect_output(opened.as_fd())
+                .map_err(|error| Error::action("redirect output to", "--log-file", error))?;
+            self.lines.retarget();
+        }
+        Ok(())
+    }
+
+    /// Opens the file again: the old one may have been renamed. Workers that are running keep writing to the old one.
+    pub fn reopen(&mut self) {
+        if let Some(LogTarget::File(path)) = &self.target {
+            let reopened = open(path).and_then(|file| redirect_output(file.as_fd()));
+            if let Err(error) = reopened {
+                let (path, reason) = (path.display(), Reason::from(error));
+                self.lines
+                    .note(&format!("cannot reopen --log-file={path}: {reason}"));
+            }
+            self.lines.retarget();
+        }
+    }
+
+    /// The time at which `tick` or `Log::flush` has something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        let command = self.command.as_ref().and_then(LogCommand::deadline);
+        command.into_iter().chain(self.lines.deadline()).min()
+    }
+
+    /// Starts a log command that has died, when it is time.
+    pub fn tick(&mut self, now: Time) {
+        if let Some(command) = &mut self.command {
+            command.tick(now, &mut self.lines);
+        }
+    }
+
+    /// Learns that a process has ended. Returns true if it was the log command.
+    pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time) -> bool {
+        let command = self.command.as_mut();
+        command.is_some_and(|command| command.exited(pid, status, now, &mut self.lines))
+    }
+
+    pub fn save(&self, now: Time) -> (SavedLog, Option<SavedLogCommand>) {
+        let command = self.command.as_ref().map(|command| command.save(now));
+        (self.lines.save(), command)
+    }
+
+    /// Takes over from the program that this process was before. Standard output and standard error are unchanged.
+    pub fn restore<'a>(
+        target: Option<LogTarget>,
+        environment: impl Iterator<Item = &'a CStr>,
+        lines: &SavedLog,
+        command: Option<&SavedLogCommand>,
+        now: Time,
+    ) -> io::Result<LogOutput> {
+        let command = match (&target, command) {
+            (Some(LogTarget::Command(line)), Some(saved)) => {
+                Some(LogCommand::restore(line, environment, saved, now)?)
+            }
+            _ => None,
+        };
+        Ok(LogOutput {
+            lines: Log::restore(lines),
+            target,
+            command,
+            opened: None,
+        })
+    }
+}
+
+/// Opens a log for appending. Never waits.
+fn open(path: &Path) -> io::Result<File> {
+    // Opening a FIFO for writing waits for a reader, so we are that reader until it is open. From then on, a write
+    // without another reader fails, as in any pipe.
+    let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let mut reading = OpenOptions::new();
+    reading.read(true).custom_flags(libc::O_NONBLOCK);
+    let _reader = is_fifo.then(|| reading.open(path)).transpose()?;
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn redirect_output(fd: BorrowedFd) -> io::Result<()> {
+    fd::redirect(fd, fd::Stream::Output)?;
+    fd::redirect(fd, fd::Stream::Error)
+}

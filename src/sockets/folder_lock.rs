@@ -1,0 +1,51 @@
+//! The locks on the folders of `--path` sockets.
+//!
+//! Between bind and listen a socket looks abandoned. Another start_server that is started at the same moment would
+//! remove its file and bind in its place. The holder of the folder's lock binds and listens undisturbed.
+
+use crate::sys::{fd, file, poll};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The lowest free descriptor numbers are for sockets, so locks are kept above them.
+const LOWEST_LOCK_FD: RawFd = 100;
+
+/// Together with [`POLL_INTERVAL`]: give up after two seconds and bind without the lock.
+const ATTEMPTS: u32 = 200;
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Locks the folders of these paths until the result is dropped. A folder that cannot be locked is left out: the start
+/// does not depend on it.
+pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
+    let mut folders: Vec<&[u8]> = Vec::new();
+    for path in paths {
+        let path = path.as_os_str().as_bytes();
+        let slash = path.iter().rposition(|&byte| byte == b'/');
+        let folder = slash.map_or(&b"."[..], |slash| &path[..=slash]);
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    let locks = folders
+        .into_iter()
+        .map(|folder| lock_folder(OsStr::from_bytes(folder)));
+    locks.filter_map(Result::ok).collect()
+}
+
+fn lock_folder(folder: &OsStr) -> io::Result<OwnedFd> {
+    let opened = file::open_folder(folder)?;
+    let folder = fd::duplicate(opened.as_fd(), LOWEST_LOCK_FD)?;
+    for _ in 0..ATTEMPTS {
+        match fd::lock(folder.as_fd(), fd::Lock::TryExclusive) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll::wait(&mut [], Some(POLL_INTERVAL))?;
+            }
+            locked => return locked.map(|()| folder),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}

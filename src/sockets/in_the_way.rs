@@ -1,0 +1,71 @@
+//! Obstacles to binding: the file that lies at a path, or a process that holds the address.
+
+use crate::error::{Error, Reason};
+use crate::supervisor::worker::Pid;
+use crate::sys::address;
+use crate::sys::holders::{self, Holder};
+use crate::sys::socket::{self, Probe};
+use std::fs::{self, FileType};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+/// The state of a path that we may bind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PathState {
+    Free,
+    /// A socket file that no process listens on. It must be removed first.
+    StaleSocket,
+}
+
+/// Refuses a path that is not ours to bind.
+pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<PathState, Error> {
+    path_state(path, orphans).map_err(|reason| Error::option("path", path, reason))
+}
+
+fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
+    address::check_unix_path(path.as_os_str())?;
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        // Usually there is no file. Any other error will also hit bind, which reports it.
+        return Ok(PathState::Free);
+    };
+    let kind = metadata.file_type();
+    if !kind.is_socket() {
+        return Err(format!("{} is in the way", describe(kind)).into());
+    }
+    match socket::probe_unix(path.as_os_str()) {
+        Ok(Probe::Abandoned) => Ok(PathState::StaleSocket),
+        Ok(Probe::Listening) => {
+            let holders = describe_holders(&holders::of_path(path), orphans);
+            Err(format!("another process listens there{holders}").into())
+        }
+        Err(error) => {
+            let reason = Reason::from(error);
+            Err(format!("cannot find out who listens there: {reason}").into())
+        }
+    }
+}
+
+fn describe(kind: FileType) -> &'static str {
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_file() {
+        "a regular file"
+    } else {
+        "something that is no socket"
+    }
+}
+
+/// Names the processes that hold an address, as the end of a message. Empty where the system does not reveal them.
+pub fn describe_holders(holders: &[Holder], orphans: &[Pid]) -> String {
+    let mut text = String::new();
+    for holder in holders {
+        text += if text.is_empty() { ": " } else { "; " };
+        text += &format!("process {} ({})", holder.pid, holder.name);
+        if orphans.contains(&holder.pid) {
+            text += ", a worker of a start_server that is gone";
+        }
+    }
+    text
+}

@@ -1,0 +1,52 @@
+//! The start_servers that most tests run: with a pid file and a status file, and without an interval, so that a worker
+//! is up as soon as it is started.
+
+use super::Setup;
+
+/// A port that the system chooses, and the files.
+pub const USUAL: [&str; 4] = [
+    "--port=127.0.0.1:0",
+    "--interval=0",
+    "--pid-file=pid",
+    "--status-file=status",
+];
+
+/// The control command for it.
+pub const RESTART: [&str; 3] = ["--restart", "--pid-file=pid", "--status-file=status"];
+
+/// With workers that answer on the port until they are told to finish.
+pub fn serve<const N: usize>(options: [&str; N]) -> Setup {
+    with_role("serve", options)
+}
+
+/// With workers of this role: see [`super::worker::run`].
+pub fn with_role<const N: usize>(role: &str, options: [&str; N]) -> Setup {
+    Setup::new(USUAL).args(options).role(role)
+}
+
+/// With workers whose role is in envdir, where [`super::Server::next_role`] can change it.
+pub fn by_envdir<const N: usize>(role: &str, options: [&str; N]) -> Setup {
+    Setup::new(USUAL)
+        .args(["--envdir=envdir"])
+        .args(options)
+        .file("envdir/WORKER_ROLE", role)
+}
+
+/// Without a listener but those of the options.
+pub fn without_port<const N: usize>(options: [&str; N]) -> Setup {
+    Setup::new(&USUAL[1..]).args(options).role("serve")
+}
+
+/// The log of one restart and the end: see [`super::Server::story`].
+pub const RESTART_STORY: &str = "\
+start_server (pid:PID) starting now...
+starting new worker A
+received HUP, spawning a new worker
+starting new worker B
+new worker is now running, sending TERM to old workers:A
+killing old workers
+old worker A died, status:0
+received TERM, sending TERM to all workers:B
+worker B died, status:0
+exiting
+";

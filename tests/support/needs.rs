@@ -1,0 +1,30 @@
+//! What a test needs of the machine, and what is said where it is not there.
+
+use super::{kernel, Scratch};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+/// Whether a program that is to heed permissions does: see [`kernel::heed_permissions`].
+pub fn permissions_count() -> bool {
+    let folder = Scratch::new();
+    let closed = folder.write("closed", "");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut cat = Command::new("cat");
+    cat.arg(closed).stderr(Stdio::null());
+    kernel::on_fork(&mut cat, kernel::heed_permissions);
+    !cat.status().unwrap().success()
+}
+
+/// Says, past the harness, that a test needs what is not here.
+pub fn skipped(need: &str) {
+    let test = std::thread::current()
+        .name()
+        .unwrap_or_default()
+        .to_string();
+    let _ = writeln!(
+        std::io::stderr(),
+        "{test}: skipped, because there is no {need}"
+    );
+}

@@ -1,0 +1,72 @@
+//! What the system tells of processes.
+
+use super::{kernel, Server};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What Linux says of a process; elsewhere every process is taken for one that sleeps.
+pub fn is_asleep(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| {
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('S'))
+    })
+}
+
+/// The open descriptors of start_server, and what they are. Linux only.
+pub fn descriptors(server: &Server) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    let mut found: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            format!(
+                "{} -> {}",
+                entry.file_name().to_string_lossy(),
+                target.display()
+            )
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Ends all processes that were started for the test with this folder: `WORKER_DIR` in their environment names it.
+/// Elsewhere than on Linux nothing tells, and workers end when their parent or the folder is gone.
+pub fn end_all(folder: &Path) {
+    while of_folder(folder)
+        .inspect(|pid| kernel::kill_if_there(*pid, libc::SIGKILL))
+        .count()
+        > 0
+    {
+        // One that has its signal is gone as soon as it runs.
+        std::thread::yield_now();
+    }
+}
+
+fn of_folder(folder: &Path) -> impl Iterator<Item = i32> + use<'_> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| has_folder(*pid, folder))
+}
+
+fn has_folder(pid: i32, folder: &Path) -> bool {
+    let variable = [b"WORKER_DIR=", folder.as_os_str().as_bytes()].concat();
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment
+        .split(|&byte| byte == 0)
+        .any(|found| found == variable)
+}
+
+/// Whether a process is a worker of the test with this folder, as far as the system tells: its number may be that of
+/// another process by now.
+pub fn is_worker(pid: i32, folder: &Path) -> bool {
+    if !Path::new("/proc/self/exe").exists() {
+        return kernel::exists(pid);
+    }
+    let program = fs::read_link(format!("/proc/{pid}/exe"));
+    let is_ours =
+        program.is_ok_and(|program| std::env::current_exe().is_ok_and(|ours| ours == program));
+    is_ours && has_folder(pid, folder)
+}
