@@ -36,16 +36,23 @@ use crate::supervisor::policy::Time;
 use crate::supervisor::signal::Signal;
 use crate::supervisor::worker::{Generation, Pid, WaitStatus};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
-use crate::sys::process;
+use crate::sys::poll::{self, Interest};
 use crate::sys::signals::Received;
 use crate::sys::start::Invocation;
+use crate::sys::{clock, process};
 use crate::upgrade::{self, Upgrader};
 use crate::worker::launch::Launcher;
 use crate::worker::readiness::Message;
 use settings::Settings;
 use start::Beginning;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
 use waiter::Waiter;
 use workers::Workers;
+
+/// How long the last lines wait for a reader of the log.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs until every worker has ended after TERM, or none could be started. Then no file of ours is left.
 pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, Error> {
@@ -61,7 +68,7 @@ pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, Error> {
         }
         daemon.turn();
     };
-    daemon.flush();
+    daemon.flush_at_exit();
     Ok(outcome)
 }
 
@@ -138,6 +145,20 @@ impl Daemon {
     fn flush(&mut self) {
         self.log.lines.flush(self.waiter.now);
         self.service_manager.flush(self.waiter.now);
+    }
+
+    /// Flushes for the last time. A slow reader of the log gets a second to make room for the last lines.
+    fn flush_at_exit(&mut self) {
+        let end = self.waiter.now + LAST_FLUSH;
+        self.flush();
+        while self.log.lines.is_blocked() && self.waiter.now < end {
+            let stderr = io::stderr();
+            let timeout = end.saturating_sub(self.waiter.now);
+            // If even poll fails, the next look at the clock ends the loop in time.
+            let _ = poll::wait(&mut [Interest::writable(stderr.as_fd())], Some(timeout));
+            self.waiter.now = clock::now();
+            self.flush();
+        }
     }
 
     fn deadline(&self) -> Option<Time> {
