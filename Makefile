@@ -46,6 +46,7 @@ check:
 lint:
 	$(CARGO) fmt --check
 	CLIPPY_CONF_DIR=.ci $(CARGO) clippy --locked --all-targets -- -D warnings
+	CLIPPY_CONF_DIR=.ci $(CARGO) clippy --locked --features trace -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	if command -v mandoc >/dev/null; then mandoc -T lint -W warning $(MAN); fi
 	if command -v groff >/dev/null; then test -z "$$(groff -mdoc -ww -z $(MAN) 2>&1 | tee /dev/stderr)"; fi
