@@ -1,6 +1,9 @@
 //! What a long life must not leave: descriptors, memory, errors that valgrind sees.
 
-use crate::support::fixtures::{serve, USUAL};
+#[cfg(target_os = "linux")]
+mod descriptors;
+
+use crate::support::fixtures::USUAL;
 use crate::support::{kernel, program, Server, Setup};
 use std::process::Command;
 
@@ -16,23 +19,6 @@ fn restart(server: &Server, generations: std::ops::RangeInclusive<u64>) {
         server.hup();
         server.up(&[generation]);
     }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn restarts_leak_no_descriptor() {
-    let mut server = serve(OTHERS).file("envdir/A", "a").up();
-    restart(&server, 2..=20);
-    server.idle();
-    let before = crate::support::descriptors(&server);
-    restart(&server, 21..=200);
-    kernel::kill(server.worker(200).pid, libc::SIGKILL);
-    server.up(&[201]);
-    // The status file is seen before the turn that wrote it is over.
-    server.eventually(&format!("{before:#?}"), || {
-        (crate::support::descriptors(&server) == before).then_some(())
-    });
-    server.stop();
 }
 
 /// What valgrind says of a life with this many restarts.

@@ -1,5 +1,8 @@
 //! start_server replaces itself, and nobody notices.
 
+mod command;
+mod in_progress;
+
 use crate::support::clients::{Clients, Ends};
 use crate::support::fixtures::USUAL;
 use crate::support::worker::LIVE;
@@ -8,13 +11,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// A program at a path of its own, where another can take its place.
-struct Place(Scratch);
+pub struct Place(Scratch);
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         let place = Place(Scratch::new());
         place.put(fs::read(program()).unwrap());
         place
@@ -27,7 +31,7 @@ impl Place {
     }
 
     /// A server under that program, whose workers have the role that envdir says.
-    fn serve<const N: usize>(&self, role: &str, options: [&str; N]) -> Setup {
+    pub fn serve<const N: usize>(&self, role: &str, options: [&str; N]) -> Setup {
         Setup::by(Command::new(self.0.path("start_server")), USUAL)
             .args(["--envdir=envdir"])
             .args(options)
@@ -38,7 +42,7 @@ impl Place {
 const UPGRADE: [&str; 3] = ["--upgrade", "--pid-file=pid", "--status-file=status"];
 
 /// Upgrades by the control command, and expects that to succeed.
-fn upgrade(server: &Server) {
+pub fn upgrade(server: &Server) {
     let (status, said) = run_beside(&server.scratch, &UPGRADE);
     assert_eq!(status, Some(0), "{said}{}", server.log());
     assert!(said.contains("by an upgrade"), "{said}");
@@ -52,7 +56,7 @@ fn numbers(worker: &Report) -> Vec<String> {
         .collect()
 }
 
-const UPGRADED: &str = "start_server: upgraded from start_server ";
+pub const UPGRADED: &str = "start_server: upgraded from start_server ";
 
 #[test]
 fn everything_is_still_there() {
@@ -102,7 +106,7 @@ fn everything_is_still_there() {
 }
 
 /// The open descriptors, but for the numbers of pipes: each program makes its own wake-up pipe.
-fn descriptors(server: &Server) -> Vec<String> {
+pub fn descriptors(server: &Server) -> Vec<String> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
     }
@@ -112,61 +116,6 @@ fn descriptors(server: &Server) -> Vec<String> {
         None => open,
     })
     .collect()
-}
-
-/// Kilobytes of memory of a kind, as Linux tells of a process.
-#[cfg(target_os = "linux")]
-fn memory(server: &Server, kind: &str) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix(kind));
-    let number = line.unwrap().trim_matches([':', ' ', 'k', 'B']);
-    number.parse().unwrap()
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
-    let place = Place::new();
-    let mut server = place.serve("serve", ["--path=socket"]).up();
-    let clients = Clients::of(server.worker(1).port());
-    let mut before = None;
-    clients.connect_during(|| {
-        for round in 1..=200 {
-            match round % 10 {
-                3 => kernel::kill_if_there(server.started().last().unwrap().1, libc::SIGKILL),
-                5 | 8 => server.hup(),
-                _ => {}
-            }
-            upgrade(&server);
-            if round == 20 || round == 200 {
-                // A restart may be under way, with its pipe open.
-                let newest = server.eventually("one worker that stands", || {
-                    let up = server.status();
-                    let newest = server.started().last().unwrap().0;
-                    (up.len() == 1 && up[0].0 == newest).then_some(newest)
-                });
-                server.restart(newest + 1);
-                server.idle();
-                let now = (descriptors(&server), memory(&server, "Anonymous"));
-                let (before, kilobytes) = before.get_or_insert(now.clone());
-                server.eventually(&format!("{before:#?}"), || {
-                    (descriptors(&server) == *before).then_some(())
-                });
-                // Where the stack begins differs a little from one exec to the next.
-                assert!(
-                    now.1 <= *kilobytes + 32,
-                    "{} kB grew from {kilobytes}",
-                    now.1
-                );
-            }
-        }
-    });
-    assert_eq!(clients.refused.load(SeqCst), 0, "{}", server.log());
-    assert!(clients.connected.load(SeqCst) > 200);
-    assert_eq!(server.count(UPGRADED), 200);
-    server.stop();
-    let (left, log) = (server.living(), server.log());
-    assert_eq!(left, [], "nobody is left\n{log}");
 }
 
 #[test]
@@ -278,123 +227,6 @@ fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
         (descriptors(&server) == before).then_some(())
     });
     server.stop();
-}
-
-mod in_progress {
-    use super::*;
-
-    /// A first worker that stands, and a restart whose new worker has not said yet that it is ready.
-    fn begin<const N: usize>(place: &Place, options: [&str; N]) -> Server {
-        let setup = place.serve("ready:linger", []);
-        let server = setup.args(options).up();
-        server.next_role("talk:linger");
-        server.hup();
-        server.worker(2);
-        server
-    }
-
-    #[test]
-    fn a_worker_says_that_it_is_ready_to_the_next_program() {
-        let place = Place::new();
-        for (option, word) in [("--ready=notify", "READY=1"), ("--ready=fd=9", "\n")] {
-            let mut server = begin(&place, [option]);
-            upgrade(&server);
-            assert_eq!(server.outline().split(' ').next(), Some("1"), "{option}");
-            assert!(!server.is_told(1));
-            server.has_said(2, word);
-            server.eventually("the old one to be told", || server.is_told(1).then_some(()));
-            server.scratch.write("leave", "");
-            server.up(&[2]);
-            // Also to one after that.
-            upgrade(&server);
-            upgrade(&server);
-            server.hup();
-            server.worker(3);
-            server.has_said(3, word);
-            server.up(&[3]);
-            server.stop();
-            assert_eq!(server.count("seems to have failed"), 0);
-        }
-    }
-
-    #[test]
-    fn who_does_not_become_ready_is_killed_by_the_next_program() {
-        let place = Place::new();
-        let mut server = begin(
-            &place,
-            [
-                "--ready=notify",
-                "--start-timeout=1",
-                "--max-start-failures=1",
-            ],
-        );
-        upgrade(&server);
-        server.says("is not ready within --start-timeout, killing it\n");
-        server.says("giving up the restart after 1 failed starts, generation 1 is still serving\n");
-        upgrade(&server);
-        assert!(
-            server
-                .outline()
-                .starts_with("1 failed:2 given-up:2 upgraded:2:"),
-            "{}",
-            server.outline()
-        );
-        server.scratch.write("leave", "");
-        server.stop();
-    }
-
-    #[test]
-    fn who_does_not_finish_is_killed_by_the_next_program() {
-        let place = Place::new();
-        let mut server = begin(&place, ["--ready=notify", "--kill-timeout=1"]);
-        server.has_said(2, "READY=1");
-        server.eventually("the old one to be told", || server.is_told(1).then_some(()));
-        upgrade(&server);
-        server.says("has not ended within --kill-timeout, killing it\n");
-        server.up(&[2]);
-        server.scratch.write("leave", "");
-        server.stop();
-    }
-
-    #[test]
-    fn the_delay_before_old_workers_are_told_goes_on() {
-        let place = Place::new();
-        let mut server = place.serve("serve", ["--kill-old-delay=1"]).up();
-        server.hup();
-        server.says("sleeping 1 secs");
-        upgrade(&server);
-        server.says("killing old workers");
-        server.up(&[2]);
-        server.stop();
-    }
-
-    #[test]
-    fn a_failed_start_is_tried_again_by_the_next_program() {
-        let place = Place::new();
-        let mut server = place.serve("serve", ["--interval=1"]).up();
-        server.next_role("exit:1");
-        server.hup();
-        server.says("seems to have failed");
-        upgrade(&server);
-        server.next_role("serve");
-        server.succeeded(1);
-        server.stop();
-    }
-
-    /// A HUP that waits for its turn, too.
-    #[test]
-    fn the_restart_that_is_to_follow_follows() {
-        let place = Place::new();
-        let mut server = begin(&place, ["--ready=notify"]);
-        server.hup();
-        server.idle();
-        upgrade(&server);
-        server.next_role("ready:linger");
-        server.scratch.write("leave", "");
-        server.has_said(2, "READY=1");
-        server.up(&[3]);
-        server.stop();
-    }
 }
 
 #[test]
@@ -595,52 +427,5 @@ fn the_program_is_found_under_the_name_it_was_started_by() {
         upgrade(&server);
         upgrade(&server);
         server.stop();
-    }
-}
-
-mod command {
-    use super::*;
-
-    #[test]
-    fn upgrade_refuses_when_there_is_nothing_to_upgrade() {
-        let folder = Scratch::new();
-        let (status, said) = run_beside(&folder, &UPGRADE);
-        assert_eq!(status, Some(1));
-        assert_eq!(
-            said,
-            "start_server: --pid-file=pid: No such file or directory\n"
-        );
-        let (status, said) = run_beside(&folder, &UPGRADE[..2]);
-        assert_eq!(status, Some(1));
-        assert_eq!(
-            said,
-            "start_server: --upgrade needs --pid-file and --status-file\n"
-        );
-    }
-
-    #[test]
-    fn upgrade_waits_no_longer_than_it_is_told() {
-        let place = Place::new();
-        let mut server = place.serve("serve", []).up();
-        place.put(format!("#!/bin/sh\n{LIVE}"));
-        let arguments = [&UPGRADE[..], &["--timeout=1"]].concat();
-        let (status, said) = run_beside(&server.scratch, &arguments);
-        assert_eq!(status, Some(2));
-        assert_eq!(said, "start_server: the upgrade is not complete yet\n");
-        server.stop();
-    }
-
-    #[test]
-    fn upgrade_tells_when_start_server_ends_instead() {
-        let place = Place::new();
-        let mut server = place.serve("serve", []).up();
-        place.put(format!("#!/bin/sh\nkill -TERM {}\n{LIVE}", server.pid()));
-        let (status, said) = run_beside(&server.scratch, &UPGRADE);
-        assert_eq!(status, Some(1), "{said}");
-        assert!(
-            said.ends_with("ended before the upgrade was complete\n"),
-            "{said}"
-        );
-        assert!(server.end().success());
     }
 }

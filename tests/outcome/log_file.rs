@@ -1,0 +1,156 @@
+//! USR1 and HUP open the log file anew.
+
+use super::notifying;
+use crate::support::{kernel, Server};
+use std::fs;
+
+/// A shell that says its generation, on both streams, when the file `speak.GENERATION` is there.
+const SPEAKER: &str = "cd \"$WORKER_DIR\"
+G=$SERVER_STARTER_GENERATION
+echo \"began $G $$\" >>notes
+while test -f notes; do
+    if test -f speak.$G; then
+        echo \"output of $G\"
+        echo \"error of $G\" >&2
+        rm speak.$G
+    fi
+    sleep 0.05
+done";
+
+fn speakers(log_file: &str) -> Server {
+    let setup = notifying("", ["--ready=interval", log_file]).args(["--", "sh", "-c", SPEAKER]);
+    let server = setup.file("notes", "").launch();
+    begun(&server, 1);
+    server
+}
+
+/// With the file `out` as log, which has the first lines.
+fn speakers_into_file() -> Server {
+    let server = speakers("--log-file=out");
+    server.file_has("out", "starting new worker");
+    server
+}
+
+fn begun(server: &Server, generation: u64) {
+    server.eventually(&format!("worker {generation}"), || {
+        let mut begun = server.started().into_iter();
+        begun.find(|(found, _)| *found == generation).map(drop)
+    });
+}
+
+/// Has a worker say something, and tells whether it is in that file.
+fn speaks_into(server: &Server, generation: u64, file: &str) -> bool {
+    let name = format!("speak.{generation}");
+    let before = server.scratch.read(file).len();
+    server.scratch.write(&name, "");
+    server.eventually(&name, || {
+        (!server.scratch.path(&name).exists()).then_some(())
+    });
+    let said = format!("output of {generation}\nerror of {generation}\n");
+    server.scratch.read(file)[before..].contains(&said)
+}
+
+fn rename(server: &Server, from: &str, to: &str) {
+    fs::rename(server.scratch.path(from), server.scratch.path(to)).unwrap();
+}
+
+#[test]
+fn after_a_rename_usr1_opens_it_anew_and_running_workers_keep_theirs() {
+    let mut server = speakers_into_file();
+    assert!(speaks_into(&server, 1, "out"));
+    rename(&server, "out", "out.1");
+    // Until then it is the renamed one.
+    assert!(speaks_into(&server, 1, "out.1"));
+    assert!(!server.scratch.path("out").exists());
+    server.signal(libc::SIGUSR1);
+    server.eventually("the new file", || {
+        server.scratch.path("out").exists().then_some(())
+    });
+    let old = server.scratch.read("out.1");
+    kernel::kill(server.started()[0].1, libc::SIGKILL);
+    begun(&server, 2);
+    server.file_has("out", "died unexpectedly with status:9");
+    server.file_has("out", "starting new worker");
+    assert!(speaks_into(&server, 2, "out"));
+    assert_eq!(server.scratch.read("out.1"), old);
+    server.stop();
+    assert!(server.scratch.read("out").ends_with("exiting\n"));
+}
+
+#[test]
+fn a_running_worker_keeps_the_old_file_after_usr1() {
+    let server = speakers_into_file();
+    rename(&server, "out", "out.1");
+    server.signal(libc::SIGUSR1);
+    server.eventually("the new file", || {
+        server.scratch.path("out").exists().then_some(())
+    });
+    assert!(speaks_into(&server, 1, "out.1"));
+    assert_eq!(server.scratch.read("out"), "");
+}
+
+#[test]
+fn hup_opens_it_anew_before_the_next_generation() {
+    let mut server = speakers_into_file();
+    rename(&server, "out", "out.1");
+    let old = server.scratch.read("out.1");
+    server.hup();
+    begun(&server, 2);
+    server.file_has("out", "old worker");
+    let text = server.scratch.read("out");
+    assert!(text.starts_with("received HUP, spawning"), "{text}");
+    assert!(speaks_into(&server, 2, "out"));
+    assert_eq!(server.scratch.read("out.1"), old);
+    server.stop();
+}
+
+#[test]
+fn where_nothing_was_renamed_it_is_the_same_file() {
+    let mut server = speakers_into_file();
+    server.signal(libc::SIGUSR1);
+    server.idle();
+    server.hup();
+    begun(&server, 2);
+    assert!(speaks_into(&server, 2, "out"));
+    server.stop();
+    let text = server.scratch.read("out");
+    assert!(text.starts_with("starting new worker"), "{text}");
+    assert!(text.ends_with("exiting\n"), "{text}");
+}
+
+#[test]
+fn when_it_cannot_be_opened_that_is_said_and_the_old_one_goes_on() {
+    let setup = notifying("", ["--ready=interval", "--log-file=logs/out"])
+        .args(["--", "sh", "-c", SPEAKER]);
+    let mut server = setup.file("notes", "").file("logs/out", "").launch();
+    begun(&server, 1);
+    rename(&server, "logs", "away");
+    let complaint = "start_server: cannot reopen --log-file=logs/out: No such file or directory\n";
+    server.signal(libc::SIGUSR1);
+    server.file_has("away/out", complaint);
+    server.hup();
+    begun(&server, 2);
+    assert!(speaks_into(&server, 2, "away/out"));
+    fs::create_dir(server.scratch.path("logs")).unwrap();
+    server.signal(libc::SIGUSR1);
+    server.eventually("the new file", || {
+        server.scratch.path("logs/out").exists().then_some(())
+    });
+    server.stop();
+    let text = server.scratch.read("logs/out");
+    assert!(text.starts_with("received TERM"), "{text}");
+}
+
+#[test]
+fn usr1_does_nothing_to_a_log_command_and_without_a_log() {
+    for (option, file) in [("--log-file=| cat >> out", "out"), ("--dir=.", "log")] {
+        let mut server = speakers(option);
+        server.file_has(file, "starting new worker");
+        server.signal(libc::SIGUSR1);
+        server.idle();
+        server.stop();
+        server.file_has(file, "exiting\n");
+        let text = server.scratch.read(file);
+        assert!(!text.contains("start_server: "), "{option} {text}");
+    }
+}

@@ -1,0 +1,243 @@
+//! What `--restart` and `--stop` tell, and their exit statuses.
+
+use super::{notifying, restart, FAIL};
+use crate::support::{kernel, Server, Setup};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// Launches `--restart` and waits until its HUP was obeyed, which the log file tells that is opened then.
+fn launch(server: &Server) -> Server {
+    fs::rename(server.scratch.path("out"), server.scratch.path("out.old")).unwrap();
+    let command = restart(server, []).launch();
+    let obeyed = || server.scratch.path("out").exists().then_some(());
+    server.eventually("the log file", obeyed);
+    command
+}
+
+fn assert_ends(mut command: Server, status: i32, said: &str) {
+    let ended = command.end();
+    assert_eq!(ended.code(), Some(status), "{}", command.log());
+    assert_eq!(command.log(), said);
+}
+
+#[test]
+fn it_tells_how_it_goes() {
+    let mut server = notifying("ready:linger", ["--ready=notify"]).up();
+    server.next_role("fail");
+    let command = restart(&server, []).launch();
+    server.worker(2);
+    server.next_role("talk:linger");
+    server.scratch.write("fail", "");
+    command.says("generation 2 failed to start, trying again\n");
+    let pid = server.worker(3).pid;
+    server.has_said(3, "READY=1");
+    command.says(&format!(
+        "generation 3 (pid {pid}) is up, waiting for 1 old worker\n"
+    ));
+    server.scratch.write("leave", "");
+    let said = format!(
+        "\
+generation 2 failed to start, trying again
+generation 3 (pid {pid}) is up, waiting for 1 old worker
+generation 3 (pid {pid}) is up
+"
+    );
+    assert_ends(command, 0, &said);
+    server.stop();
+}
+
+#[test]
+fn it_counts_the_old_workers() {
+    let mut server = notifying("ready:linger", []).up();
+    server.hup();
+    server.up(&[1, 2]);
+    server.notes("signal 1 15");
+    server.worker(2);
+    let command = restart(&server, []).launch();
+    let pid = server.worker(3).pid;
+    let up = format!("generation 3 (pid {pid}) is up");
+    command.says(&format!("{up}, waiting for 2 old workers\n"));
+    server.scratch.write("leave", "");
+    let said = format!("{up}, waiting for 2 old workers\n{up}\n");
+    let mut command = command;
+    assert!(command.end().success());
+    // It need not see them go one by one.
+    let log = command.log();
+    let log = log.replace(&format!("{up}, waiting for 1 old worker\n"), "");
+    assert_eq!(log, said);
+    server.stop();
+}
+
+/// What has been shown on a terminal, as soon as it ends with this.
+fn shown(user: &OwnedFd, end: &str) -> String {
+    let mut shown = Vec::new();
+    let mut file = File::from(user.try_clone().unwrap());
+    let text = |shown: &[u8]| String::from_utf8_lossy(shown).into_owned();
+    for _ in 0..100 {
+        if text(&shown).ends_with(end) {
+            break;
+        }
+        if kernel::readable(&[user.as_raw_fd()]).is_some() {
+            let mut bytes = [0; 4096];
+            let count = file.read(&mut bytes).unwrap();
+            shown.extend_from_slice(&bytes[..count]);
+        }
+    }
+    text(&shown)
+}
+
+#[test]
+fn on_a_terminal_it_is_one_line_that_is_redrawn() {
+    let server = notifying("ready:linger", []).up();
+    let (user, program) = kernel::terminal();
+    let number = program.as_raw_fd();
+    let on_terminal =
+        |command: &mut _| kernel::on_fork(command, move || kernel::duplicate(number, 2));
+    let mut command = restart(&server, []).with(on_terminal).launch();
+    let up = format!("generation 2 (pid {}) is up", server.worker(2).pid);
+    let first = format!("\r{up}, waiting for 1 old worker\x1b[K");
+    assert_eq!(shown(&user, &first), first);
+    server.scratch.write("leave", "");
+    assert!(command.end().success());
+    // The terminal itself adds the return to the newline.
+    let last = format!("\r{up}\x1b[K\r\n");
+    assert_eq!(shown(&user, &last), last);
+}
+
+#[test]
+fn a_restart_that_is_given_up_is_status_3() {
+    let mut server = notifying("ready:serve", ["--max-start-failures=1"]).up();
+    for failed in 2..=4 {
+        // What failed before is not news.
+        server.next_role(FAIL);
+        let ended = restart(&server, []).finish();
+        assert_eq!(ended.status.code(), Some(3), "{}", ended.said);
+        let expected = format!(
+                "start_server: generation {failed} failed to start, the restart was given up, generation 1 is still serving\n"
+            );
+        assert_eq!(ended.said, expected);
+        assert_eq!(
+            server.outline(),
+            format!("1 failed:{failed} given-up:{failed}")
+        );
+    }
+    server.next_role("ready:serve");
+    let ended = restart(&server, []).finish();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
+    server.shows("5");
+    server.worker(5);
+    server.stop();
+}
+
+#[test]
+fn a_restart_that_takes_too_long_is_status_2_and_goes_on() {
+    let mut server = notifying("ready:serve", ["--ready=notify"]).up();
+    server.next_role("talk:serve");
+    let ended = restart(&server, ["--timeout=1"]).finish();
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.said);
+    assert_eq!(
+        ended.said,
+        "start_server: the restart is not complete yet\n"
+    );
+    server.has_said(2, "READY=1");
+    server.shows("2");
+    server.stop();
+}
+
+#[test]
+fn a_stop_that_takes_too_long_is_status_2_and_goes_on() {
+    let mut server = notifying("ready:linger", []).up();
+    let options = ["--stop", "--pid-file=pid", "--timeout=1"];
+    let ended = Setup::beside(&server.scratch, options).finish();
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.said);
+    let expected = format!("start_server: process {} has not ended yet\n", server.pid());
+    assert!(ended.said.ends_with(&expected), "{}", ended.said);
+    server.scratch.write("leave", "");
+    assert!(server.end().success());
+}
+
+#[test]
+fn a_timeout_of_0_is_none() {
+    let server = notifying("ready:linger", []).up();
+    let options = ["--stop", "--pid-file=pid", "--timeout=0"];
+    let mut command = Setup::beside(&server.scratch, options).launch();
+    server.notes("signal 1 15");
+    assert!(Setup::new(["--version"]).finish().status.success());
+    assert!(!command.has_ended(), "{}", command.log());
+    server.scratch.write("leave", "");
+    assert!(command.end().success());
+}
+
+#[test]
+fn a_start_server_that_ends_meanwhile_or_does_not_run_is_status_1() {
+    let mut server = notifying("ready:serve", ["--ready=notify"]).up();
+    server.next_role("talk:serve");
+    let command = restart(&server, []).launch();
+    server.worker(2);
+    server.stop();
+    let said = format!(
+        "start_server: process {} ended before the restart was complete\n",
+        server.pid()
+    );
+    assert_ends(command, 1, &said);
+    for text in [None, Some("1\n")] {
+        if let Some(text) = text {
+            server.scratch.write("pid", text);
+            server.scratch.write("status", "1:1\n");
+        }
+        let ended = restart(&server, []).finish();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+        assert_eq!(ended.said.lines().count(), 1, "{}", ended.said);
+    }
+}
+
+#[test]
+fn two_at_once_both_succeed() {
+    let setup = notifying("ready:serve", ["--ready=notify", "--log-file=out"]);
+    let mut server = setup.up();
+    server.next_role("talk:serve");
+    let mut commands = [launch(&server), launch(&server)];
+    server.has_said(2, "READY=1");
+    server.worker(3);
+    server.has_said(3, "READY=1");
+    server.shows("3");
+    for command in &mut commands {
+        assert_eq!(command.end().code(), Some(0), "{}", command.log());
+    }
+    server.stop();
+}
+
+#[test]
+fn two_at_once_of_which_one_fails_both_succeed() {
+    let setup = notifying("ready:serve", ["--max-start-failures=1", "--log-file=out"]);
+    let mut server = setup.up();
+    server.next_role("fail");
+    let mut commands = [launch(&server), launch(&server)];
+    server.worker(2);
+    server.next_role("ready:serve");
+    server.scratch.write("fail", "");
+    for command in &mut commands {
+        assert_eq!(command.end().code(), Some(0), "{}", command.log());
+    }
+    server.shows("3");
+    server.worker(3);
+    server.stop();
+}
+
+#[test]
+fn two_at_once_are_both_given_up() {
+    let setup = notifying("ready:serve", ["--max-start-failures=1", "--log-file=out"]);
+    let mut server = setup.up();
+    server.next_role("fail");
+    let mut commands = [launch(&server), launch(&server)];
+    server.scratch.write("fail", "");
+    for command in &mut commands {
+        assert_eq!(command.end().code(), Some(3), "{}", command.log());
+        let said =
+            "generation 3 failed to start, the restart was given up, generation 1 is still serving\n";
+        assert!(command.log().ends_with(said), "{}", command.log());
+    }
+    server.shows("1 failed:3 given-up:3");
+    server.stop();
+}
