@@ -28,7 +28,7 @@ pub const VARIABLES: [&str; 4] = [
 pub struct InheritedSocket {
     pub socket: OwnedFd,
     address: Address,
-    /// `None` for types that no option asks for.
+    /// `None` for a type that no option can ask for.
     transport: Option<Transport>,
 }
 
@@ -90,7 +90,7 @@ impl InheritedSocket {
         is_same && self.transport == Some(Transport::Tcp)
     }
 
-    /// Its name to workers if no option asks for it.
+    /// The name of this socket for workers, if no option asks for the socket.
     pub fn name(&self) -> OsString {
         match &self.address {
             Address::Inet(address) => address.to_string().into(),
