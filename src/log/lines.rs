@@ -144,7 +144,7 @@ impl Log {
     }
 }
 
-/// The first lines of the queue, as many as fit into a pipe that poll(2) calls writable. A longer line is cut.
+/// The first lines of the queue, as many as fit into a pipe that poll(2) reports as writable. A longer line is split.
 fn piece(queue: &[u8]) -> &[u8] {
     let most = &queue[..queue.len().min(fd::PIPE_BUF)];
     let newline = most.iter().rposition(|&byte| byte == b'\n');
