@@ -1,4 +1,4 @@
-//! Files and folders, where std has no safe function.
+//! The calls on files and folders for which std has no safe function.
 //!
 //! Differences between systems:
 //! - mkdtemp(3) gives its folder the mode 0700 on every system. Std would apply the umask to the mode.

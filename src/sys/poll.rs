@@ -1,4 +1,4 @@
-//! poll(2): the one place where the program sleeps.
+//! poll(2): waiting for descriptors, for signals and for time.
 //!
 //! Differences between systems:
 //! - At the end of a pipe Linux, macOS and illumos report POLLHUP, and FreeBSD reports POLLIN as well. A socket reports
@@ -44,7 +44,7 @@ impl Interest {
         }
     }
 
-    /// Whether the condition was met. An end-of-file and an error count too, and the next read or write shows which.
+    /// Whether the condition was met. An end-of-file and an error count too. The next read or write reports them.
     pub fn happened(&self) -> bool {
         self.entry.revents != 0
     }
