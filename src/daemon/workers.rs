@@ -70,7 +70,7 @@ impl Workers {
         self.starting.as_ref().map(|forked| forked.report.as_fd())
     }
 
-    /// Reads the report if it has come, or if its child is dead. The error is the reason why the program does not run.
+    /// Reads the report if it has come, or if its child has exited. The error says that the program does not run.
     pub fn take_report(
         &mut self,
         has_come: bool,
@@ -99,7 +99,7 @@ impl Workers {
         })
     }
 
-    /// Closes the channel of a worker that has died.
+    /// Closes the channel of a worker that has exited.
     pub fn forget(&mut self, pid: Pid) {
         self.channels.retain(|(sender, _)| *sender != pid);
     }

@@ -50,7 +50,7 @@ impl PidFile {
                 Locked::HeldByAnother => continue,
             }
             let metadata = file.metadata().map_err(fail)?;
-            // Between our open and our lock, the process that held the lock may have removed the file and ended.
+            // Between our open and our lock, the process that held the lock may have removed the file and exited.
             if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
                 return Ok(PidFile {
                     path: path.to_path_buf(),

@@ -16,7 +16,7 @@ pub struct Log {
     /// The number of lines that were dropped, because the queue was full or standard error had no reader.
     lost: u64,
     state: LogState,
-    /// True if standard error is a regular file. A write to such a file never waits for a reader.
+    /// Whether standard error is a regular file. A write to such a file never waits for a reader.
     to_file: bool,
 }
 
@@ -53,7 +53,7 @@ impl Log {
         }
     }
 
-    /// Learns that standard error refers to another file.
+    /// Notes that standard error refers to another file.
     pub fn retarget(&mut self) {
         self.to_file = fd::is_regular(io::stderr().as_fd());
     }
@@ -115,7 +115,7 @@ impl Log {
         }
     }
 
-    /// True while lines wait for poll(2) to find standard error writable.
+    /// Whether lines wait for poll(2) to find standard error writable.
     pub fn is_blocked(&self) -> bool {
         matches!(self.state, LogState::Blocked)
     }

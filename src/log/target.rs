@@ -86,14 +86,14 @@ impl LogOutput {
         command.into_iter().chain(self.lines.deadline()).min()
     }
 
-    /// Starts a log command that has died, when it is time.
+    /// Starts a log command that has exited, when its pause is over.
     pub fn tick(&mut self, now: Time) {
         if let Some(command) = &mut self.command {
             command.tick(now, &mut self.lines);
         }
     }
 
-    /// Learns that a process has ended. Returns true if it was the log command.
+    /// Notes that a process has exited. Returns whether it was the log command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time) -> bool {
         let command = self.command.as_mut();
         command.is_some_and(|command| command.exited(pid, status, now, &mut self.lines))

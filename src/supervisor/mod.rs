@@ -259,17 +259,17 @@ impl Supervisor {
         kills.chain(phase_ends).min()
     }
 
-    /// Returns true if the current worker is up and nothing is in progress.
+    /// Whether the current worker is up and nothing is in progress.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up { .. })
     }
 
-    /// Returns true if no worker is started any more.
+    /// Whether no worker is started any more.
     pub fn is_finishing(&self) -> bool {
         matches!(self.phase, Phase::Finishing(_) | Phase::Finished)
     }
 
-    /// Returns true if this is the worker that is being started.
+    /// Whether this is the worker that is being started.
     pub fn is_candidate(&self, pid: Pid) -> bool {
         self.workers
             .iter()

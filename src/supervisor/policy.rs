@@ -56,7 +56,7 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// Returns true if the worker itself says that it is ready.
+    /// Whether the worker itself says that it is ready.
     pub fn is_announced(self) -> bool {
         self != Readiness::Interval
     }
@@ -69,7 +69,7 @@ const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 const AUTO_RESTART_KILL_OLD_DELAY: Duration = Duration::from_secs(5);
 
 impl Policy {
-    /// Returns true if failed starts are published. With Perl's options alone they are not.
+    /// Whether failed starts are published. With Perl's options alone they are not.
     pub fn publishes_failures(&self) -> bool {
         self.readiness.is_announced() || self.max_start_failures != 0
     }

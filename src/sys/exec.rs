@@ -102,7 +102,7 @@ pub fn spawn<'a>(
     process::exit_now(255)
 }
 
-/// Reads the report of a child. It is `None` if the child has executed its program, or has died without a report.
+/// Reads the report of a child. It is `None` if the child has executed its program, or has exited without a report.
 pub fn read_report(report: OwnedFd) -> Option<ExecFailure> {
     let mut failure = [0; size_of::<FailureReport>()];
     let count = fd::read(report.as_fd(), &mut failure).ok()?;

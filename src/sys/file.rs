@@ -60,7 +60,7 @@ pub fn open_folder(path: &OsStr) -> io::Result<OwnedFd> {
     Ok(options.open(path)?.into())
 }
 
-/// Returns true if the file is missing or out of our reach, so that another attempt would fail in the same way.
+/// Whether the file is missing or out of our reach, so that another attempt would fail in the same way.
 pub fn is_inaccessible(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

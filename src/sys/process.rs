@@ -44,7 +44,7 @@ pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     if let ForkResult::Parent = fork()? {
         return Ok(reader);
     }
-    // If the child kept its copy of the reading end, it would wait for ever after the reader has died.
+    // If the child kept its copy of the reading end, it would wait for ever after the reader has exited.
     // SAFETY: close touches no memory, and the child neither uses nor drops its copy of reader: it ends in exit_now.
     unsafe { libc::close(reader.as_raw_fd()) };
     let mut rest = text;
@@ -57,7 +57,7 @@ pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     exit_now(0)
 }
 
-/// Reaps one child that has died, and returns its pid and wait status.
+/// Reaps one child that has exited, and returns its pid and wait status.
 pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     // SAFETY: status is an int that outlives the call.

@@ -80,7 +80,7 @@ impl Trial {
         let _ = process::signal(self.child.pid, libc::SIGKILL);
     }
 
-    /// Reads the answer of a child that has died, or finds the reason why there is none.
+    /// Reads the answer of a child that has exited, or finds the reason why there is none.
     pub fn outcome(self, status: WaitStatus) -> Result<(), Reason> {
         if let Some(failure) = exec::read_report(self.child.report) {
             return Err(failure.error.into());

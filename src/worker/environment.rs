@@ -99,7 +99,7 @@ impl Environment {
         }
     }
 
-    /// Returns true if [`refresh`](Environment::refresh) can find anything new.
+    /// Whether [`refresh`](Environment::refresh) can find anything new.
     pub fn can_change(&self) -> bool {
         self.envdir.is_some()
     }
