@@ -1,4 +1,4 @@
-//! Why something failed, as one line for people. Pure.
+//! The one error type: the reason for a failure, as one line for the operator. Pure.
 //!
 //! An error is made where the failure is understood and printed once, in `main` or in the log.
 
@@ -84,7 +84,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The part of an error behind the colon.
+/// The part of an error after the colon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(Cow<'static, str>);
 
@@ -106,7 +106,7 @@ impl From<String> for Reason {
     }
 }
 
-/// The system's own words, without the number that Rust puts behind them.
+/// The system's own words, without the number that Rust appends.
 impl From<&io::Error> for Reason {
     fn from(error: &io::Error) -> Reason {
         let mut text = error.to_string();

@@ -92,9 +92,9 @@ pub enum Error {
 /// change, so the child can read `SERVER_STARTER_PORT` too.
 ///
 /// # Errors
-/// [`Error::NotUnderStartServer`] if `SERVER_STARTER_PORT` is not set, [`Error::Malformed`] if start_server never sets
-/// such a value, [`Error::Unusable`] if a descriptor is not open, and [`Error::AlreadyTaken`] if this was called
-/// before: two owners of one descriptor would close it for each other.
+/// [`Error::NotUnderStartServer`] if `SERVER_STARTER_PORT` is not set, [`Error::Malformed`] if its value is not one
+/// that start_server sets, [`Error::Unusable`] if a descriptor is not open, and [`Error::AlreadyTaken`] if this was
+/// called before: one owner would close a descriptor that another owner still uses.
 pub fn listeners() -> Result<Listeners, Error> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     let value = std::env::var_os(PORTS).ok_or(Error::NotUnderStartServer(PORTS))?;
@@ -123,9 +123,9 @@ pub fn generation() -> Result<u64, Error> {
 
 /// Notifies start_server that this worker is ready to serve, in the way that its option `--ready` has chosen: by
 /// sd_notify(3) to `NOTIFY_SOCKET`, or by a newline to the descriptor in `SERVER_STARTER_READY_FD`, which is then
-/// closed. If systemd runs the worker without start_server, it is notified in the same way.
+/// closed. If systemd runs the worker without start_server, systemd is notified in the same way.
 ///
-/// Returns true if a notification was sent. Returns false if none is expected, because start_server goes by
+/// Returns true if a notification was sent. Returns false if none is expected, because start_server uses
 /// `--interval`, or if this was called before. Only the first call sends anything, even if it fails.
 ///
 /// # Errors
@@ -256,7 +256,7 @@ impl fmt::Display for Error {
             }
             Error::AlreadyTaken => out.write_str("the sockets of start_server were taken before"),
             Error::NoSuchListener(name) => {
-                write!(out, "start_server was not told to listen on {name}")
+                write!(out, "start_server has no --port or --path named {name}")
             }
             Error::Unusable(name, error) => write!(
                 out,
@@ -297,7 +297,7 @@ fn parse(value: &OsStr) -> Option<Vec<(OsString, RawFd)>> {
     };
     let split = value.as_bytes().split(|&byte| byte == b';');
     let entries: Vec<_> = split.map(parse_entry).collect::<Option<_>>()?;
-    // Two entries with one descriptor would be two owners, which would close it for each other.
+    // Two entries with one descriptor would be two owners. One would close the descriptor that the other still uses.
     let numbers: BTreeSet<RawFd> = entries.iter().map(|(_, number)| *number).collect();
     (numbers.len() == entries.len()).then_some(entries)
 }

@@ -1,27 +1,28 @@
 //! start_server: binds listening sockets once, runs the real server under them, and replaces it without losing a
 //! connection.
 //!
-//! A restart passes through the rooms in one direction: text becomes data (`cli`), data becomes sockets (`sockets`), the
-//! kernel's news becomes an event (`daemon`), the event becomes actions (`supervisor`), and actions become system calls
-//! (`sys`). Each room uses only rooms on lower floors.
+//! Data passes through the rooms in one direction. At the start the command line becomes options (`cli`), and the
+//! options become sockets (`sockets`). After that, each signal, and each exit or message of a worker, becomes an event
+//! (`daemon`). The event becomes actions (`supervisor`), and the actions become system calls (`sys`). A room uses only
+//! rooms on lower floors.
 //!
 //! | floor | room | owns |
 //! |---|---|---|
 //! | 8 | `daemon` | the process at work: start-up, the loop, continuing after an upgrade |
-//! | 8 | `control` | `--restart`, `--upgrade`, `--stop` and `--status`: the other side of the pid and status files |
+//! | 8 | `control` | `--restart`, `--upgrade`, `--stop` and `--status`, which read the pid and status files of the daemon |
 //! | 7 | `upgrade` | the trial of another executable, its execution, and the state that it continues with |
 //! | 6 | `sockets` | the listening sockets: bound here or made by a service manager |
-//! | 6 | `worker` | the program and environment that one worker is given, and how it says that it is ready |
+//! | 6 | `worker` | one worker: its start, its environment, and the channel on which it reports that it is ready |
 //! | 6 | `service_manager` | the messages to the service manager |
 //! | 6 | `log::target`, `log::command` | the destination of `--log-file` |
 //! | 5 | `files` | the pid file, the status file, and the removal of our own files |
-//! | 4 | `log::lines` | the queue of our lines |
+//! | 4 | `log::lines` | the queue of our own log lines |
 //! | 4 | `cli` | the command line |
 //! | 3 | `supervisor` | the life of the workers, without a single system call |
 //! | 2 | `saved` | the text of the state that survives an upgrade |
 //! | 1 | `error` | the one error type |
 //! | 1 | `variable` | `NAME=value` strings |
-//! | 1 | `sys` | every system call, and everything that is unsafe |
+//! | 1 | `sys` | every call into libc, and all unsafe code |
 
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
@@ -55,11 +56,11 @@ mod worker;
 
 const VERSION: &str = concat!("start_server ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// Wrong use, a start that failed, or no start_server to control.
+/// Wrong usage, a failed start, or no start_server to control.
 const FAILED: i32 = 1;
 /// `--timeout` ended the wait.
 const TIMED_OUT: i32 = 2;
-/// The restart was given up, or the upgrade failed. The old worker, or the old version, is still in charge.
+/// The restart was given up and the old worker is still serving, or the upgrade failed and the old version still runs.
 const GIVEN_UP: i32 = 3;
 /// `--status` found no start_server. Init scripts use 3 for that.
 const NOT_RUNNING: i32 = 3;

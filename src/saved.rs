@@ -1,7 +1,7 @@
-//! The text in which state outlives the program: records of named fields, written and read again. Pure.
+//! The text in which the state survives an upgrade: records of named fields, written and read again. Pure.
 //!
-//! Each line is one record: its kind, then `name=value` for each field. A byte that would have a meaning in the
-//! line is written `%XX`, and `-` stands for a value that is absent. A time is written as the microseconds that
+//! Each line is one record: its kind, then `name=value` for each field. A byte that could have a meaning in the
+//! line is written as `%XX`, and `-` means that a value is absent. A time is written as the microseconds that
 //! have passed or are left, never as a moment, because the next program may read another clock.
 
 use crate::error::Error;

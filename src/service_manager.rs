@@ -16,7 +16,7 @@ pub struct ServiceManager {
     status: String,
     /// The messages that were not sent yet, oldest first.
     queue: Vec<String>,
-    /// When to send again after the service manager had no room.
+    /// The time of the next attempt, after the service manager had no room.
     retry: Option<Time>,
 }
 
@@ -88,7 +88,7 @@ impl ServiceManager {
     }
 
     /// Reports that a HUP has come. This answers each HUP, even during a restart: `systemctl reload` waits for the
-    /// answer to its own.
+    /// answer to its own HUP.
     pub fn reloading(&mut self, now: Time) {
         if matches!(self.state, ServiceState::Ready | ServiceState::Reloading) {
             self.state = ServiceState::Reloading;
@@ -158,7 +158,7 @@ impl ServiceManager {
     }
 }
 
-/// One line for people.
+/// Describes the workers in one line for the operator.
 fn describe(status: &Status) -> String {
     let mut workers = status.workers.iter().rev();
     let mut line = match workers.next() {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 /// Joins a name and a value. The caller makes sure that neither contains a NUL.
 pub fn assignment(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> CString {
     let (name, value) = (name.as_ref(), value.as_ref());
-    // CString::new appends a NUL: with room for it the text is not copied.
+    // CString::new appends a NUL. The text is not copied if it has room for the NUL.
     let mut text = Vec::with_capacity(name.len() + value.len() + 2);
     text.extend_from_slice(name.as_bytes());
     text.push(b'=');

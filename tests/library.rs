@@ -229,7 +229,7 @@ fn they_are_listed_in_order_close_on_exec_and_can_be_taken_only_once() {
 127.0.0.1:0 close-on-exec:true
 localhost:0 close-on-exec:true
 socket close-on-exec:true
-NoSuchListener(\"8080\"): start_server was not told to listen on 8080
+NoSuchListener(\"8080\"): start_server has no --port or --path named 8080
 AlreadyTaken: the sockets of start_server were taken before
 NoSuchListener(\"localhost:0\")
 left:2

@@ -10,7 +10,7 @@ pub struct Endpoint {
     pub port: u16,
     /// The name in `SERVER_STARTER_PORT`.
     pub name: String,
-    /// The number at which the worker is to find the socket, if one is given.
+    /// The descriptor number that the socket must have in the worker, if the option names one.
     pub descriptor: Option<i32>,
 }
 

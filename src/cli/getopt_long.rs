@@ -16,7 +16,7 @@ const SPECIFICATIONS: &str = "port=s path=s interval=i log-file=s pid-file=s dir
     backlog=i envdir=s enable-auto-restart daemonize auto-restart-interval=i kill-old-delay=i status-file=s restart \
     stop help version";
 
-/// Calls GetOptions as Perl's start_server does, once for each line of standard input, and prints one line for it.
+/// Calls GetOptions as Perl's start_server does, once for each line of standard input, and prints one line for each.
 /// Words and values are in hexadecimal. The exit status is 77 where Getopt::Long is missing.
 const SCRIPT: &str = r#"
     BEGIN { eval { require Getopt::Long; Getopt::Long->import; 1 } or exit 77 }
@@ -47,7 +47,7 @@ const SCRIPT: &str = r#"
     }
 "#;
 
-/// A generated command line, and what each of the two understands.
+/// A generated command line, and its meaning to Perl and to us.
 struct Line {
     posixly_correct: bool,
     words: Vec<OsString>,
@@ -55,7 +55,7 @@ struct Line {
     ours: Result<String, Error>,
 }
 
-/// A kind of lines that the two are agreed to understand differently.
+/// A kind of line that has another meaning to us than to Perl, on purpose.
 struct Difference {
     reason: &'static str,
     applies: fn(&Line) -> bool,
@@ -82,7 +82,7 @@ const DIFFERENCES: [Difference; 5] = [
         },
     },
     Difference {
-        reason: "a negative time or count means nothing",
+        reason: "a negative time or count makes no sense",
         applies: |line| line.is_refused_by_us_alone(": a negative number"),
     },
     Difference {
@@ -90,13 +90,13 @@ const DIFFERENCES: [Difference; 5] = [
         applies: |line| line.is_refused_by_us_alone(": too large a number"),
     },
     Difference {
-        reason: "Perl's $ in a pattern overlooks a newline behind a number",
+        reason: "Perl's pattern for a number accepts a newline after it",
         applies: |line| line.is_refused_by_us_alone("\n: not a whole number"),
     },
 ];
 
 impl Line {
-    /// Whether `test` holds for a word, without its starter and in lower case, and the word after it.
+    /// Whether `test` is true for a word and the word after it. The first is in lower case and has no starter.
     fn has_option(&self, test: impl Fn(&str, Option<&OsStr>) -> bool) -> bool {
         (0..self.words.len()).any(|at| {
             let word = self.words[at].to_string_lossy().to_lowercase();
@@ -208,7 +208,7 @@ fn ask_perl(lines: &[(bool, Vec<OsString>)]) -> Option<Vec<String>> {
         }
         input += "\n";
     }
-    // The script reads all of its input before it prints, and ends at once where it cannot run.
+    // The script reads all its input before it prints. It ends at once if Getopt::Long is missing.
     let written = perl.stdin.take().unwrap().write_all(input.as_bytes());
     let output = perl.wait_with_output().unwrap();
     if output.status.code() == Some(77) {
@@ -225,7 +225,7 @@ fn ask_perl(lines: &[(bool, Vec<OsString>)]) -> Option<Vec<String>> {
     Some(answers)
 }
 
-/// What our splitting makes of a line, written as SCRIPT writes it.
+/// Splits a line with our code, and writes the result as SCRIPT does.
 fn understand(words: &[OsString], posixly_correct: bool) -> Result<String, Error> {
     let (options, program) = split(words, posixly_correct)?;
     let mut names: Vec<_> = PERL_OPTIONS.iter().chain(EXTENSIONS).collect();
@@ -270,7 +270,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes up a command line.
+/// Generates a command line.
 fn words(random: &mut Random) -> Vec<OsString> {
     const OTHERS: [&[u8]; 8] = [b"prog", b"prog", b"-", b"--", b"+", b"=", b"---", b"\xff"];
     let mut words = Vec::new();
@@ -284,7 +284,7 @@ fn words(random: &mut Random) -> Vec<OsString> {
     words.into_iter().map(OsString::from_vec).collect()
 }
 
-/// Makes up an option, often with a value that suits it.
+/// Generates an option, often with a value that suits it.
 fn option(random: &mut Random, words: &mut Vec<Vec<u8>>) {
     const STARTERS: [&str; 12] = [
         "--", "--", "--", "--", "-", "-", "-", "+", "+", "++", "---", "+-",

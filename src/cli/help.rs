@@ -6,13 +6,13 @@ Usage: start_server [options] -- server-prog server-arg1 server-arg2 ...
        start_server --upgrade --pid-file=FILE --status-file=FILE
        start_server --stop --pid-file=FILE
        start_server --status --pid-file=FILE [--status-file=FILE]
-Binds the sockets once and runs a server under them. A HUP starts a new server;
-only when the new one is up does the old one get the signal to finish.
+Binds the sockets once and runs a server under them. A HUP starts a new server.
+When the new server is up, the old one gets the signal to finish.
   --port=[HOST:][u]PORT[=FD]  listen on a TCP port, or UDP with u; repeatable
   --path=PATH                 listen on a Unix socket; repeatable
   --path-mode=MODE            file mode of the Unix sockets (0777)
   --backlog=N                 length of the listen queue (SOMAXCONN)
-  --listen-fds                describe the sockets in the way of systemd, too
+  --listen-fds                also describe the sockets as systemd does
   --dir=DIR                   working directory of the server
   --interval=SECONDS          a server that has lived this long is up (1)
   --ready=interval|notify|fd=N  a server is up after --interval, or when it says
@@ -34,7 +34,7 @@ only when the new one is up does the old one get the signal to finish.
   --daemonize                 run in the background; needs --log-file
   --restart                   restart the server and wait until the old one has
                               ended (exit status 3: the restart was given up)
-  --upgrade                   run the start_server that is installed now; wait
+  --upgrade                   replace start_server by the installed one; wait
   --stop                      stop the server and its start_server, and wait
   --timeout=SECONDS           wait no longer (0: for ever); exit status 2
   --status                    show the state of the start_server of --pid-file

@@ -1,7 +1,7 @@
-//! The command line: owns the options, and which of them go together. The words come in, a `Command` or an error goes
-//! out. Pure.
+//! The command line. This folder owns the options and the rules for combining them. The words of the command line come
+//! in, and a `Command` or an error goes out. Pure.
 //!
-//! `splitting` finds the options and the program, `values` reads the values, and `parse` here judges the whole.
+//! `splitting` finds the options and the program, `values` reads the values, and `parse` applies the rules.
 
 pub mod endpoint;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use values::ParsedOptions;
 
-/// What the command line asks for.
+/// The task that the command line asks for.
 #[derive(Debug)]
 pub enum Command {
     Help,
@@ -38,7 +38,7 @@ pub enum Command {
     Run(Box<Options>),
 }
 
-/// The running start_server that `--restart` and `--upgrade` are for.
+/// The running start_server that `--restart` or `--upgrade` controls.
 #[derive(Debug)]
 pub struct Target {
     pub pid_file: PathBuf,
@@ -46,17 +46,17 @@ pub struct Target {
     pub timeout: Timeout,
 }
 
-/// How long `--restart`, `--upgrade` and `--stop` wait. `None` means for ever.
+/// The longest time that `--restart`, `--upgrade` and `--stop` wait. `None` means for ever.
 pub type Timeout = Option<Duration>;
 
-/// What start_server is to run, and how.
+/// The program that start_server runs, and its options.
 #[derive(Debug)]
 pub struct Options {
     pub ports: Vec<Endpoint>,
     pub paths: Vec<PathBuf>,
     /// The mode of the files at `paths`.
     pub path_mode: u32,
-    /// `None` means the system's SOMAXCONN.
+    /// `None` means the longest backlog that the system allows.
     pub backlog: Option<i32>,
     /// Whether workers get systemd's description of the sockets in addition to Perl's.
     pub listen_fds: bool,
@@ -65,15 +65,15 @@ pub struct Options {
     pub status_file: Option<PathBuf>,
     pub log: Option<LogTarget>,
     pub daemonize: bool,
-    /// The policy of the options alone, to which environment and envdir are applied later.
+    /// The policy that the options alone give. The environment and envdir override parts of it later.
     pub policy: Policy,
-    /// The options that can also be set by environment variables, as these variables.
+    /// The options that are also environment variables, in the form of these variables.
     pub variables: Vec<(&'static str, OsString)>,
     /// The worker's program and its arguments; never empty.
     pub program: Vec<OsString>,
 }
 
-/// Where `--log-file` sends standard output and standard error.
+/// The destination of standard output and standard error that `--log-file` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     File(PathBuf),
@@ -108,7 +108,7 @@ pub fn parse(words: &[OsString], posixly_correct: bool) -> Result<Command, Error
     Ok(Command::Run(Box::new(run_options(&options, program)?)))
 }
 
-/// Reads a command to a start_server that is running already, if there is one.
+/// Returns the command to a running start_server, if the options contain one.
 fn control_command(options: &ParsedOptions) -> Result<Option<Command>, Error> {
     let timeout = options.seconds("timeout")?.filter(|time| !time.is_zero());
     let needs = |command, files| Error::statement(format!("--{command} needs {files}"));
@@ -238,7 +238,7 @@ mod tests {
             .to_string()
             .contains("ambiguous"));
         assert!(matches!(read(&["--h"]), Ok(Command::Help)));
-        // Ours are not abbreviated, and `--t` would be Perl's next such name, if it ever had one.
+        // The options that Perl lacks are not abbreviated.
         assert!(read(&["--t=1", "x"])
             .unwrap_err()
             .to_string()
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_word_is_as_good_as_no_option() {
+    fn an_empty_value_counts_as_no_option() {
         let options = run(&[
             "--pid-file",
             "",
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn steering_options_become_variables() {
+    fn options_that_workers_see_become_variables() {
         let options = run(&[
             "--envdir=e",
             "--enable-auto-restart",

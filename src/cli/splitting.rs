@@ -1,8 +1,8 @@
 //! The table of options, and the splitting of a command line into options with their values and the worker's program.
 //! Pure.
 //!
-//! lexopt takes the words apart. The code here adds the ways of Perl's Getopt::Long: names in any case, unique prefixes,
-//! and `-port=80` or `+port=80` for `--port=80`. `getopt_long` compares the two.
+//! lexopt takes the words apart. This code adds the rules of Perl's Getopt::Long: names in any case, unique prefixes,
+//! and `-port=80` or `+port=80` for `--port=80`. The test `getopt_long` compares this code with Getopt::Long.
 
 use super::values::{needs_value, ParsedOptions};
 use crate::error::Error;
@@ -55,9 +55,9 @@ pub const EXTENSIONS: &[(&str, Takes)] = &[
 
 /// Splits the command line into the options and the worker's program with its arguments.
 ///
-/// If `posixly_correct`, it does as Getopt::Long does with POSIXLY_CORRECT in the environment: the options end at the
-/// first word that is not one, names are given in full, a plus sign does not start an option, and `=` separates a value
-/// only after two dashes.
+/// With `posixly_correct` the rules are those of Getopt::Long with POSIXLY_CORRECT in the environment: the options end
+/// at the first word that is not an option, names must be complete, a plus sign does not start an option, and `=`
+/// separates a value only after two dashes.
 pub fn split(
     words: &[OsString],
     posixly_correct: bool,
@@ -102,14 +102,14 @@ enum Piece {
 }
 
 impl Splitter {
-    /// Takes the next word if it is `--`. lexopt would do so too, but would not let its caller know.
+    /// Takes the next word if it is `--`. lexopt would also take it, but would not report it.
     fn take_double_dash(&mut self) -> bool {
         let rest = self.parser.try_raw_args();
         rest.is_some_and(|mut rest| rest.next_if(|word| word == "--").is_some())
     }
 
     fn next(&mut self) -> Result<Option<Piece>, Error> {
-        // lexopt fails only if the value of the option before was not taken, and it always is.
+        // lexopt fails only if the value of the previous option was not taken. This code always takes it.
         let argument = self
             .parser
             .next()
@@ -153,7 +153,7 @@ impl Splitter {
         let (mut option, mut takes) = self.find(name)?;
         let has_value = attached.is_some() || self.value_follows();
         if option == "status" && has_value && !self.posixly_correct {
-            // It is a prefix of --status-file, as for Perl's start_server.
+            // With a value, `--status` is a prefix of --status-file, as in Perl's start_server.
             (option, takes) = ("status-file", Takes::Value);
         }
         let given = match (takes, attached) {
@@ -171,7 +171,7 @@ impl Splitter {
             .ok_or_else(|| needs_value(option))
     }
 
-    /// Whether there is a next word and it does not begin with a dash.
+    /// Whether there is a next word that does not begin with a dash.
     fn value_follows(&mut self) -> bool {
         let is_value = |word: &OsStr| !word.as_bytes().starts_with(b"-");
         let rest = self.parser.try_raw_args();

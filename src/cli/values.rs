@@ -1,4 +1,4 @@
-//! The options as given, and their values as paths, numbers, signals and endpoints. Pure.
+//! The options in the order of the command line, and their values as paths, numbers, signals and endpoints. Pure.
 
 use super::endpoint::Endpoint;
 use super::LogTarget;
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The options in the order given. The value of an option that takes none is empty.
+/// The options in the order of the command line. An option that takes no value has an empty one.
 #[derive(Default)]
 pub struct ParsedOptions(Vec<(&'static str, OsString)>);
 
@@ -29,12 +29,12 @@ impl ParsedOptions {
         given.map(|(_, value)| value)
     }
 
-    /// The value of an option of which the last one counts.
+    /// The last value of an option. Earlier values do not count.
     fn last(&self, option: &'static str) -> Option<&OsString> {
         self.all(option).last()
     }
 
-    /// A value that is not empty: under Perl, too, `--pid-file "$UNSET"` means no pid file.
+    /// The last value, if it is not empty. Under Perl, too, `--pid-file "$UNSET"` means no pid file.
     fn text(&self, option: &'static str) -> Option<&OsString> {
         self.last(option).filter(|value| !value.is_empty())
     }
@@ -43,7 +43,7 @@ impl ParsedOptions {
         self.text(option).map(PathBuf::from)
     }
 
-    /// Reads every number given: Getopt::Long refuses a bad one even if a good one follows.
+    /// Returns the last number, but reads all of them: Getopt::Long refuses a bad one even if a good one follows.
     pub fn number(&self, option: &'static str) -> Result<Option<u32>, Error> {
         let mut last = None;
         for value in self.all(option) {
@@ -163,7 +163,7 @@ impl ParsedOptions {
         }
     }
 
-    /// The options that the worker's environment shows, as the variables that stand for them.
+    /// The options that are also environment variables, in the form of these variables. Workers get them.
     pub fn variables(&self) -> Result<Vec<(&'static str, OsString)>, Error> {
         let mut variables = Vec::new();
         if let Some(dir) = self.last("envdir") {

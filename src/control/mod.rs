@@ -1,10 +1,10 @@
-//! The control commands `--restart`, `--upgrade`, `--stop` and `--status`: the other side of the pid and status files.
+//! The control commands `--restart`, `--upgrade`, `--stop` and `--status`. They read the pid file and the status file.
 //!
-//! In comes a command of `cli` with its files. Out go signals to the start_server that holds the pid file, progress
-//! lines on standard error, and a result that `main` turns into an exit status.
+//! A command of `cli` comes in, with its files. Signals to the start_server that holds the pid file go out. So do the
+//! progress lines, on standard error, and a result that `main` turns into an exit status.
 //!
 //! The files are read ten times a second. A notification of changes would take inotify on Linux and kqueue elsewhere,
-//! and neither reports that a lock was released. A look costs two system calls, and a deploy waits for one restart.
+//! and neither reports that a lock was released. Each look costs only about ten system calls.
 
 mod progress;
 mod restart;
@@ -28,19 +28,20 @@ use crate::sys::{clock, poll, process};
 use std::path::Path;
 use std::time::Duration;
 
-/// Why a control command did not succeed. Each has an exit status of its own.
+/// The reason why a control command did not succeed. `main` has an exit status for each.
 pub enum ControlError {
     /// Wrong use, or no start_server to control.
     Refused(Error),
     /// `--timeout` ended the wait.
     TimedOut(Error),
-    /// The restart was given up or the upgrade failed. The old worker, or the old version, is still in charge.
+    /// The restart was given up and the old worker is still serving, or the upgrade failed and the old version still
+    /// runs.
     GivenUp(Error),
     /// `--status` found no start_server.
     NotRunning(Error),
 }
 
-/// How often the files are read.
+/// The pause between two looks at the files.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 fn hold(pid_file: &Path) -> Result<Held, ControlError> {
@@ -81,7 +82,7 @@ fn newest(snapshot: &Snapshot) -> Option<Generation> {
         .max()
 }
 
-/// Looks again and again until there is an answer. `None` means that the timeout came first.
+/// Calls `look` again and again until it returns an answer. `None` means that the timeout came first.
 fn wait_until<T>(timeout: Timeout, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = timeout.map(|timeout| clock::now() + timeout);
     loop {

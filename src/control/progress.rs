@@ -36,7 +36,7 @@ impl Progress {
     }
 }
 
-/// Writes to standard error. The command goes on even if that is closed.
+/// Writes to standard error. The command continues even if standard error is closed.
 pub(super) fn write(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! `--restart`.
+//! The command `--restart`: the wait for the new worker, and its progress lines.
 
 use super::progress::Progress;
 use super::*;
@@ -34,9 +34,9 @@ pub fn restart(target: &Target) -> Result<(), ControlError> {
 
 /// A restart that is in progress.
 struct Restart {
-    /// The newest generation before it.
+    /// The newest generation before the restart.
     newest: Generation,
-    /// A failed start that was reported before it.
+    /// A failed start that was reported before the restart.
     known_failure: Option<StartFailure>,
     progress: Progress,
 }

@@ -1,4 +1,4 @@
-//! `--status`.
+//! The command `--status`: the text that it prints.
 
 use super::upgrade::upgraded;
 use super::*;

@@ -1,4 +1,4 @@
-//! `--stop`.
+//! The command `--stop`: the wait for the end of start_server.
 
 use super::*;
 

@@ -1,10 +1,10 @@
-//! `--upgrade`.
+//! The command `--upgrade`: the wait for the outcome of the upgrade.
 
 use super::progress::Progress;
 use super::*;
 use crate::files::status_text::Upgrade;
 
-/// Has the start_server of `target` replace itself by the program that is now at its path, and waits for the outcome.
+/// Asks the start_server of `target` to replace itself by the program now at its path, and waits for the outcome.
 pub fn upgrade(target: &Target) -> Result<(), ControlError> {
     let held = hold(&target.pid_file)?;
     let status_file = &target.status_file;

@@ -1,4 +1,4 @@
-//! `--daemonize`: going into the background, while the caller waits and learns whether the start succeeded.
+//! `--daemonize`: the move into the background. The first process waits until the start has succeeded or failed.
 
 use crate::error::Error;
 use crate::sys::fd;
@@ -6,16 +6,16 @@ use crate::sys::process::{self, ForkResult};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The process that called start_server and waits for the outcome. If this is dropped without `release`, the caller
-/// exits with status 1.
-pub(super) struct Caller(OwnedFd);
+/// The first process, which waits for the outcome of the start. If this value is dropped without `release`, the first
+/// process exits with status 1.
+pub(super) struct FirstProcess(OwnedFd);
 
-/// Continues in a grandchild in a session of its own, whose standard input reads as end-of-file.
-pub(super) fn detach() -> Result<Caller, Error> {
+/// Continues in a grandchild. It has a session of its own, and its standard input reads as end-of-file.
+pub(super) fn detach() -> Result<FirstProcess, Error> {
     fork_away().map_err(|error| Error::action("--daemonize", "", error))
 }
 
-fn fork_away() -> io::Result<Caller> {
+fn fork_away() -> io::Result<FirstProcess> {
     let (reader, writer) = fd::pipe()?;
     if let ForkResult::Parent = process::fork()? {
         drop(writer);
@@ -28,13 +28,13 @@ fn fork_away() -> io::Result<Caller> {
         process::exit_now(0);
     }
     fd::redirect(fd::open_null()?.as_fd(), fd::Stream::Input)?;
-    Ok(Caller(writer))
+    Ok(FirstProcess(writer))
 }
 
-impl Caller {
-    /// Lets the caller exit with status 0.
+impl FirstProcess {
+    /// Lets the first process exit with status 0.
     pub fn release(self) {
-        // A caller that was killed meanwhile waits for nothing.
+        // The write fails only if the first process was killed, and then no process needs the outcome.
         let _ = fd::write(self.0.as_fd(), b"!");
     }
 }

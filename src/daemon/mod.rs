@@ -1,22 +1,22 @@
-//! The superdaemon at work: the loop that turns the kernel's news into events, and the supervisor's actions into
-//! system calls.
+//! The superdaemon at work: the loop that turns signals, exits and messages into events, and the supervisor's actions
+//! into system calls.
 //!
-//! In come the options, or the state that an upgrade has left. Out go workers, signals, the pid and status files, and
-//! in the end the outcome.
+//! The options come in, and after an upgrade the saved state too. Workers, signals, the pid file and the status file go
+//! out, and at the end the outcome.
 //!
 //! On Linux a restart makes these calls, apart from those for a pid file, a status file and an envdir:
 //!
 //! | call | reason |
 //! |---|---|
-//! | `getpid`, `write`, `rt_sigreturn`, `read`; twice | HUP, and the death of the old worker: the handler checks that it does not run in a child, and wakes the loop |
-//! | `pipe2`, `close`, `read`, `close` | the new worker reports that its program runs, or why it does not |
-//! | `fork`, `execve` | the new worker. Around the fork the C library blocks signals and tells the kernel of its thread: `rt_sigprocmask`; `gettid`, `set_tid_address` or `set_robust_list` |
+//! | `getpid`, `write`, `rt_sigreturn`, `read`; twice | HUP, and the exit of the old worker. The handler checks that it does not run in a child, and wakes the loop |
+//! | `pipe2`, `close`, `read`, `close` | the new worker reports that its program runs, or the reason why it does not |
+//! | `fork`, `execve` | the new worker. Around the fork the C library blocks signals and registers its thread with the kernel: `rt_sigprocmask`; `gettid`, `set_tid_address` or `set_robust_list` |
 //! | `fcntl`, or `dup2`; once a socket | the new worker inherits it |
 //! | `kill`, twice | the signal to the old worker, and CONT in case it is stopped |
 //! | `wait4`, twice | the end of the old worker, and the end of the list of dead children |
 //! | `poll` | one call for all listeners finds those that a worker has shut down |
-//! | `write`, three times | lines of the log. Each takes a `poll` and two `setitimer` if it goes to a pipe or a terminal, whose reader must not hold us up |
-//! | `poll`, three times | the sleep in between |
+//! | `write`, three times | lines of the log. If the log is a pipe or a terminal, each also takes a `poll` and two `setitimer`, because a slow reader must not block us |
+//! | `poll`, three times | the sleeps in between |
 
 mod background;
 mod resume;
@@ -51,10 +51,11 @@ use std::time::Duration;
 use waiter::Waiter;
 use workers::Workers;
 
-/// How long the last lines wait for a reader of the log.
+/// The longest time for which the exit waits for a slow reader of the log.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 
-/// Runs until every worker has ended after TERM, or none could be started. Then no file of ours is left.
+/// Runs until every worker has exited after TERM, or until no worker could be started. All our files are removed before
+/// this returns.
 pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, Error> {
     let state = upgrade::inherited_state(|name| std::env::var_os(name))?;
     let beginning = Beginning::new(options, invocation)?;
@@ -84,8 +85,8 @@ struct Daemon {
     files: Files,
 }
 
-/// The files and sockets that are removed in the end, in this order. The lock on the pid file is released last: a
-/// `--stop` that waits for it finds nothing left.
+/// The files and sockets that are removed at the end, in this order. The lock on the pid file is released last: when
+/// `--stop` gets the lock, everything else is removed already.
 struct Files {
     status_file: Option<StatusFile>,
     listeners: Listeners,
@@ -93,7 +94,7 @@ struct Files {
 }
 
 impl Daemon {
-    /// The daemon of workers that are already known to `supervisor`, or of none.
+    /// Makes a daemon. After an upgrade `supervisor` knows the live workers, and at a first start it knows none.
     fn new(
         beginning: Beginning,
         supervisor: Supervisor,
@@ -121,7 +122,7 @@ impl Daemon {
         }
     }
 
-    /// Sleeps until there is news, and acts on it. The supervisor wants deaths first and `Tick` last.
+    /// Waits for events and handles them. The supervisor needs the exits first and `Tick` last.
     fn turn(&mut self) {
         self.flush();
         let deadline = self.deadline();
@@ -154,7 +155,7 @@ impl Daemon {
         while self.log.lines.is_blocked() && self.waiter.now < end {
             let stderr = io::stderr();
             let timeout = end.saturating_sub(self.waiter.now);
-            // If even poll fails, the next look at the clock ends the loop in time.
+            // If poll fails, the loop does not sleep, but the clock still ends it in time.
             let _ = poll::wait(&mut [Interest::writable(stderr.as_fd())], Some(timeout));
             self.waiter.now = clock::now();
             self.flush();
@@ -190,7 +191,7 @@ impl Daemon {
         }
     }
 
-    /// Reaps the children that have died. The report of one that was starting comes before its death.
+    /// Reaps the children that have exited. If one of them was still starting, its report is handled before its exit.
     fn on_children(&mut self, signals: Received, report_has_come: bool) {
         let mut dead = Vec::new();
         if signals.has(libc::SIGCHLD) {
@@ -199,7 +200,7 @@ impl Daemon {
         match self.workers.take_report(report_has_come, &dead) {
             None => {}
             Some(Ok(())) => self.dispatch(Event::Executed),
-            // The death of the child, which follows, is the event.
+            // No event yet: the exit of this child follows and is the event.
             Some(Err(error)) => self.log.lines.note(&error.to_string()),
         }
         if !dead.is_empty() {
@@ -227,7 +228,7 @@ impl Daemon {
             match message {
                 Message::Ready => {
                     if is_candidate {
-                        // A restart that waits for the end of this one may begin at once.
+                        // The end of this restart may begin the next one at once, which needs the current envdir.
                         self.settings.reread(&mut self.log.lines);
                     }
                     self.dispatch(Event::Ready(pid));
@@ -242,7 +243,7 @@ impl Daemon {
         }
     }
 
-    /// TERM comes before a HUP of the same turn, so that no restart delays the end.
+    /// Handles TERM before a HUP of the same turn, so that no restart delays the exit.
     fn on_signals(&mut self, received: Received) {
         for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
             if received.has(signal.number()) {
@@ -274,7 +275,7 @@ impl Daemon {
     }
 
     /// Executes the program that has passed its trial, in this process. Signals that arrive meanwhile stay pending for
-    /// it.
+    /// the new program.
     fn replace_program(&mut self) {
         self.log.lines.flush(self.waiter.now);
         self.waiter.signals.block();

@@ -1,4 +1,4 @@
-//! Continuing after an upgrade, in the same process, and the state that the next program needs for that.
+//! The resumption after an upgrade, in the same process, and the saving of the state for it.
 
 use super::start::Beginning;
 use super::waiter::Waiter;
@@ -20,7 +20,7 @@ impl Daemon {
     pub(super) fn resume(mut beginning: Beginning, state: &SavedState) -> Result<Daemon, Error> {
         let lost = |error: io::Error| Error::action("take over a descriptor", "", error);
         let options = &beginning.options;
-        // Signals that arrived since the old program looked are delivered now.
+        // Signals that arrived during the upgrade are delivered now.
         let waiter = Waiter::new()?;
         let now = waiter.now;
         let supervisor = Supervisor::restore(&state.supervisor, &state.workers, now)?;
@@ -81,7 +81,7 @@ impl Daemon {
         self.publish_upgrades();
     }
 
-    /// The state that another program needs to continue from here.
+    /// Returns the state with which the next program continues.
     pub(super) fn save(&self) -> SavedState {
         let now = self.waiter.now;
         let files = &self.files;

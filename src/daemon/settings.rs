@@ -1,5 +1,5 @@
-//! The settings that the environment and envdir steer while start_server runs: the policy, and the variables of the
-//! next worker.
+//! The settings that the environment and envdir can change while start_server runs: the policy, and the variables of
+//! the next worker.
 
 use crate::error::Error;
 use crate::log::lines::Log;
@@ -7,9 +7,9 @@ use crate::supervisor::policy::Policy;
 use crate::worker::environment::Environment;
 
 pub(super) struct Settings {
-    /// The policy as the options alone give it.
+    /// The policy that the options alone give.
     options: Policy,
-    /// The policy as the environment and envdir have changed it.
+    /// The policy after the environment and envdir have overridden the options.
     pub policy: Policy,
     pub environment: Environment,
     /// The warnings of the last reading. Each is logged once, and again only after it was absent from a reading.
@@ -45,7 +45,7 @@ impl Settings {
         }
     }
 
-    /// Reads envdir and applies the variables that steer start_server itself.
+    /// Reads envdir, and applies the variables that override options.
     pub fn read(&mut self, log: &mut Log) {
         let mut warnings = Vec::new();
         self.environment.refresh(|warning| warnings.push(warning));

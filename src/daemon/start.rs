@@ -21,7 +21,7 @@ use crate::worker::environment::Environment;
 use crate::worker::readiness::{self, ReadyConfig};
 use std::ffi::OsStr;
 
-/// The first steps, which a start and a resumption after an upgrade have in common.
+/// The result of the first steps, which are the same for a start and for the resumption after an upgrade.
 pub(super) struct Beginning {
     pub options: Options,
     pub invocation: Invocation,
@@ -65,7 +65,7 @@ impl Daemon {
         let variables = beginning.settings.environment.render(&[]);
         let mut log = LogOutput::open(options.log.clone(), variables)?;
         let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
-        let caller = options.daemonize.then(background::detach).transpose()?;
+        let first_process = options.daemonize.then(background::detach).transpose()?;
         let waiter = Waiter::new()?;
         if let Some(pid_file) = &mut pid_file {
             pid_file.write()?;
@@ -78,8 +78,8 @@ impl Daemon {
         }
         log.lines.flush(waiter.now);
         log.redirect(waiter.now)?;
-        if let Some(caller) = caller {
-            caller.release();
+        if let Some(first_process) = first_process {
+            first_process.release();
         }
         let (supervisor, actions) = Supervisor::start(waiter.now);
         let files = Files {
@@ -94,8 +94,8 @@ impl Daemon {
     }
 }
 
-/// Whether an inherited variable concerns the worker. The others are messages to start_server itself, from a service
-/// manager or from another start_server.
+/// Whether an inherited variable is meant for the worker. The other variables are messages to start_server itself, from
+/// a service manager or from another start_server.
 fn is_for_worker(name: &OsStr, is_activated: bool) -> bool {
     let ours = [
         "NOTIFY_SOCKET",
@@ -108,7 +108,7 @@ fn is_for_worker(name: &OsStr, is_activated: bool) -> bool {
     !(is_in(&ours) || is_activated && is_in(&activation::VARIABLES))
 }
 
-/// Refuses folders and files that could only fail after something was bound or made.
+/// Refuses unusable folders and files. Otherwise they would fail only after something was bound or created.
 fn check_paths(options: &Options) -> Result<(), Error> {
     if let Some(dir) = &options.dir {
         file::check_enterable(dir).map_err(|error| Error::option("dir", dir, error))?;
@@ -131,7 +131,7 @@ fn check_paths(options: &Options) -> Result<(), Error> {
 
 /// The workers in the status file of a start_server that is gone.
 fn left_over_workers(options: &Options) -> Vec<Pid> {
-    // Without a pid file, which was checked before, nothing says that the start_server of that status file is gone.
+    // Only the pid file shows that the start_server of that status file is gone. `check_paths` has checked its lock.
     let (Some(_), Some(status_file)) = (&options.pid_file, &options.status_file) else {
         return Vec::new();
     };

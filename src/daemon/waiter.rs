@@ -1,4 +1,4 @@
-//! The one place where the daemon sleeps: signals, the workers' reports and messages, and the log wake it.
+//! The sleep of the loop. A deadline ends it, a signal, a report or message of a worker, or room in the log.
 
 use super::workers::Workers;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How long the daemon sleeps when poll itself has failed.
+/// The length of the sleep when poll has failed.
 const AFTER_POLL_ERROR: Duration = Duration::from_millis(100);
 
 pub(super) struct Waiter {
@@ -36,7 +36,7 @@ pub(super) struct Woken {
 }
 
 impl Waiter {
-    /// Signals are caught from now on.
+    /// Catches signals from now on.
     pub fn new() -> Result<Waiter, Error> {
         Ok(Waiter {
             signals: Signals::catch().map_err(|error| Error::action("catch signals", "", error))?,
@@ -67,7 +67,7 @@ impl Waiter {
             interests.push(Interest::writable(stderr.as_fd()));
         }
         let timeout = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
-        // Nothing was looked at, so a signal may have come.
+        // poll has looked at no descriptor, so a signal may have come.
         let unknown = Woken {
             by_signal: true,
             ..Woken::default()
@@ -81,7 +81,7 @@ impl Waiter {
                 if could_poll {
                     log.note(&Error::action("poll", "", error).to_string());
                 }
-                // A poll of nothing can hardly fail, and keeps this from spinning.
+                // This only sleeps, so that the loop does not spin.
                 let _ = poll::wait(&mut [], Some(AFTER_POLL_ERROR));
                 return unknown;
             }

@@ -1,4 +1,4 @@
-//! The worker processes: forking them, the report that a program runs, and the channels of readiness.
+//! The worker processes: their forks, the report that a program runs, and the readiness channels.
 
 use crate::error::Error;
 use crate::supervisor::worker::{Generation, Pid, WaitStatus};
@@ -15,7 +15,7 @@ pub(super) struct Workers {
     launcher: Launcher,
     /// A child that has not executed its program yet.
     starting: Option<ForkedChild>,
-    /// How live workers send messages.
+    /// The channels on which live workers send messages.
     channels: Vec<(Pid, ReadyChannel)>,
 }
 
@@ -28,7 +28,7 @@ impl Workers {
         }
     }
 
-    /// Takes over the worker processes of the program before an upgrade.
+    /// Takes over the worker processes from the program before the upgrade.
     pub fn restore(&mut self, state: &SavedState) -> io::Result<()> {
         if let Some(saved) = &state.starting {
             self.starting = Some(ForkedChild {
@@ -65,12 +65,12 @@ impl Workers {
         Ok(pid)
     }
 
-    /// Readable when the child that is starting has executed its program, or failed to.
+    /// A descriptor that is readable when the starting child has executed its program or has failed to.
     pub fn report(&self) -> Option<BorrowedFd<'_>> {
         self.starting.as_ref().map(|forked| forked.report.as_fd())
     }
 
-    /// Reads the report once it has come or its child is dead. The error says why the program does not run.
+    /// Reads the report if it has come, or if its child has exited. The error says that the program does not run.
     pub fn take_report(
         &mut self,
         has_come: bool,
@@ -99,7 +99,7 @@ impl Workers {
         })
     }
 
-    /// Closes the channel of a worker that has died.
+    /// Closes the channel of a worker that has exited.
     pub fn forget(&mut self, pid: Pid) {
         self.channels.retain(|(sender, _)| *sender != pid);
     }

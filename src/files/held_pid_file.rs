@@ -50,7 +50,7 @@ impl Held {
         self.file.metadata().and_then(|file| file.modified()).ok()
     }
 
-    /// True while its start_server is running.
+    /// Whether its start_server is still running.
     pub fn is_held(&self) -> bool {
         is_held(&self.file)
     }
@@ -60,12 +60,12 @@ impl Held {
 pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
     match open_regular(path, OpenOptions::new().read(true)) {
         Ok(file) if is_held(&file) => Err(already_running(path, &file)),
-        // `PidFile::lock` reports whatever else is wrong with the file.
+        // `PidFile::lock` reports any other error of the file.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// True while a start_server holds its exclusive lock, since we are refused a shared one.
+/// Whether a start_server holds its exclusive lock. While it does, no shared lock is granted.
 pub fn is_held(file: &File) -> bool {
     match fd::try_lock(file.as_fd(), Lock::TryShared) {
         Ok(Locked::HeldByAnother) => true,
@@ -98,7 +98,7 @@ fn read_pid(file: &File) -> io::Result<Option<Pid>> {
     Ok(parse(&text))
 }
 
-/// Reads one line with a process number and nothing else.
+/// Parses a pid, which must be on the only line of the text.
 fn parse(text: &[u8]) -> Option<Pid> {
     let digits = text.strip_suffix(b"\n").unwrap_or(text);
     let digits = std::str::from_utf8(digits).ok()?;

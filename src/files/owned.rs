@@ -1,4 +1,4 @@
-//! Careful ways to open and to remove files: only regular files are opened, and only our own files are removed.
+//! The safe ways to open and to remove files: only regular files are opened, and only our own files are removed.
 
 use crate::saved::record;
 use crate::sys::file;
@@ -8,11 +8,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Opens a regular file. Anything else is an error of kind `InvalidInput`, and is not opened: to open a FIFO would
-/// block, and to open a device might set it going.
+/// Opens a regular file. Any other file is an error of kind `InvalidInput` and is not opened: opening a FIFO would
+/// block, and opening a device could start it.
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     check_regular(&fs::metadata(path)?)?;
-    // A FIFO may have taken its place since the check.
+    // A FIFO may have replaced the file since the check.
     let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
     check_regular(&file.metadata()?)?;
     Ok(file)
@@ -67,12 +67,12 @@ impl OwnedFile {
         }
     }
 
-    /// We have renamed another file of ours, with this metadata, to the same path.
-    pub fn is_replaced_by(&mut self, metadata: &Metadata) {
+    /// Another file of ours, with this metadata, was renamed to the same path and becomes this file.
+    pub fn replace(&mut self, metadata: &Metadata) {
         self.identity = identity(metadata);
     }
 
-    /// `role` tells this file from our other ones.
+    /// `role` distinguishes this file from our other files.
     pub fn save(&self, role: &str) -> SavedFile {
         SavedFile {
             role: role.to_string(),
@@ -96,13 +96,13 @@ impl OwnedFile {
 impl Drop for OwnedFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
-            // We are about to end and cannot act on an error. The next start copes with a file that is left.
+            // We are about to end and cannot act on an error. The next start can handle a file that is left.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The device and the inode of a file. No two files that exist at one time have the same.
+/// The device and the inode of a file. Two files that exist at the same time never have the same ones.
 pub type Identity = (u64, u64);
 
 pub fn identity(metadata: &Metadata) -> Identity {

@@ -46,11 +46,11 @@ impl PidFile {
                 Locked::HeldByAnother if is_held(&file) => {
                     return Err(already_running(path, &file))
                 }
-                // Another process had its shared lock for a moment, in `is_held`.
+                // Another process held a shared lock for a moment, in `is_held`.
                 Locked::HeldByAnother => continue,
             }
             let metadata = file.metadata().map_err(fail)?;
-            // Between our open and our lock, the process that held the lock may have removed the file and ended.
+            // Between our open and our lock, the process that held the lock may have removed the file and exited.
             if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
                 return Ok(PidFile {
                     path: path.to_path_buf(),
@@ -61,7 +61,7 @@ impl PidFile {
         }
     }
 
-    /// Writes the number of this process.
+    /// Writes the pid of this process.
     pub fn write(&mut self) -> Result<(), Error> {
         self.try_write().map_err(|error| refuse(&self.path, error))
     }
@@ -82,7 +82,7 @@ impl PidFile {
         (SavedPidFile { fd }, ours)
     }
 
-    /// Takes over the file from the program that this process was before. The lock was held all the time.
+    /// Takes over the file from the program before the upgrade. The lock was never released.
     pub fn restore(path: &Path, saved: &SavedPidFile, files: &[SavedFile]) -> io::Result<PidFile> {
         Ok(PidFile {
             path: path.to_path_buf(),

@@ -23,7 +23,7 @@ pub struct StatusFile {
     published: Option<OwnedFile>,
     /// The time of the next attempt, after a write that failed.
     retry_at: Option<Time>,
-    /// Closed during a write: a process that has no free descriptor left can still open the new file.
+    /// A spare descriptor. It is closed during a write, so that the new file can be opened if no other one is free.
     spare: Option<OwnedFd>,
 }
 
@@ -122,7 +122,7 @@ impl StatusFile {
             let _ = fs::remove_file(&temporary);
         })?;
         match &mut self.published {
-            Some(published) => published.is_replaced_by(&metadata),
+            Some(published) => published.replace(&metadata),
             None => self.published = Some(OwnedFile::new(&self.path, &metadata)),
         }
         Ok(())

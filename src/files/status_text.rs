@@ -1,7 +1,8 @@
 //! The text of the status file, rendered and parsed. Pure.
 //!
 //! Each worker that has passed its check has a line `GENERATION:PID`. Other lines begin with a word instead of a
-//! generation, and the readers that belong to Perl's and Ruby's Server::Starter ignore them.
+//! generation. Perl's start_server ignores them. The Ruby listener for unicorn fails on a line that has more than two
+//! fields, as `upgraded` has.
 
 use crate::supervisor::worker::{Generation, Pid, StartFailure, Status};
 
@@ -34,7 +35,7 @@ pub struct Upgrade {
 }
 
 impl Upgrades {
-    /// True if the last attempt failed.
+    /// Whether the last attempt failed.
     pub fn has_failed(&self) -> bool {
         self.attempts > self.last.as_ref().map_or(0, |last| last.attempt)
     }
@@ -61,7 +62,7 @@ pub fn render(status: &Status, upgrades: &Upgrades) -> String {
     text
 }
 
-/// Ignores lines of any other form.
+/// Parses the text of any start_server. A line of an unknown form is ignored.
 pub fn parse(text: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use crate::supervisor::worker::{Role, StopState, Worker};
 
-    /// The status that has this snapshot.
+    /// A status that is rendered to this snapshot.
     fn status(snapshot: &Snapshot) -> Status {
         let worker = |&(generation, pid): &(Generation, Pid)| Worker {
             pid,

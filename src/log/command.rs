@@ -1,4 +1,4 @@
-//! The process of the log command, which `--log-file='|command'` names. It is started again when it dies.
+//! The process of the log command, which `--log-file='|command'` names. It is started again when it exits.
 
 use crate::error::Error;
 use crate::log::lines::Log;
@@ -14,14 +14,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// A shell command that reads the log from a pipe. We keep the reading end open: a restarted command finds the lines
-/// that the dead one has not read, and no worker is killed by SIGPIPE while there is no command.
+/// that the last one has not read, and no worker is killed by SIGPIPE while there is no command.
 pub struct LogCommand {
     program: Program,
     /// The same for every start: later changes of envdir do not reach the command.
     environment: Vec<CString>,
-    /// `None` while the command is dead.
+    /// `None` while no command is running.
     pid: Option<Pid>,
-    /// A dead command is not started before this time.
+    /// The command is not started again before this time.
     not_before: Time,
     /// The descriptors 0, 1 and 2 of the command: the pipe, and the output and the error of our caller.
     streams: [OwnedFd; 3],
@@ -37,7 +37,7 @@ record! {
     }
 }
 
-/// The pause before a log command that has died is started again.
+/// The pause before a log command that has exited is started again.
 const LOG_COMMAND_PAUSE: Duration = Duration::from_secs(1);
 
 impl LogCommand {
@@ -82,7 +82,7 @@ impl LogCommand {
         self.pid.is_none().then_some(self.not_before)
     }
 
-    /// Starts the command if it is dead and its pause is over.
+    /// Starts the command if it is not running and its pause is over.
     pub fn tick(&mut self, now: Time, log: &mut Log) {
         if self.deadline().is_none_or(|time| time > now) {
             return;
@@ -97,7 +97,7 @@ impl LogCommand {
         }
     }
 
-    /// Learns that a process has ended. Returns true if it was this command.
+    /// Notes that a process has exited. Returns whether it was this command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
         let is_ours = self.pid == Some(pid);
         if is_ours {

@@ -16,7 +16,7 @@ pub struct Log {
     /// The number of lines that were dropped, because the queue was full or standard error had no reader.
     lost: u64,
     state: LogState,
-    /// True if standard error is a regular file. A write to such a file never waits for a reader.
+    /// Whether standard error is a regular file. A write to such a file never waits for a reader.
     to_file: bool,
 }
 
@@ -53,7 +53,7 @@ impl Log {
         }
     }
 
-    /// Learns that standard error refers to another file.
+    /// Notes that standard error refers to another file.
     pub fn retarget(&mut self) {
         self.to_file = fd::is_regular(io::stderr().as_fd());
     }
@@ -115,7 +115,7 @@ impl Log {
         }
     }
 
-    /// True while lines wait for poll(2) to find standard error writable.
+    /// Whether lines wait for poll(2) to find standard error writable.
     pub fn is_blocked(&self) -> bool {
         matches!(self.state, LogState::Blocked)
     }
@@ -144,7 +144,7 @@ impl Log {
     }
 }
 
-/// The first lines of the queue, as many as fit into a pipe that poll(2) calls writable. A longer line is cut.
+/// The first lines of the queue, as many as fit into a pipe that poll(2) reports as writable. A longer line is split.
 fn piece(queue: &[u8]) -> &[u8] {
     let most = &queue[..queue.len().min(fd::PIPE_BUF)];
     let newline = most.iter().rposition(|&byte| byte == b'\n');

@@ -5,7 +5,7 @@
 //! in from the command line. Lines go out to standard error. A line that would have to wait for a slow reader stays in
 //! the queue.
 //!
-//! `files` may use `lines` only, since it lies below the other two.
+//! The folder `files` uses only `lines`. It lies on a floor below `target` and `command`.
 
 pub mod command;
 pub mod lines;

@@ -25,7 +25,8 @@ pub struct LogOutput {
 }
 
 impl LogOutput {
-    /// Opens the file or creates the pipe. Nothing goes there before `redirect`. A log command is given `environment`.
+    /// Opens the file or creates the pipe. Nothing is written there before `redirect`. A log command gets
+    /// `environment`.
     pub fn open<'a>(
         target: Option<LogTarget>,
         environment: impl Iterator<Item = &'a CStr>,
@@ -85,14 +86,14 @@ impl LogOutput {
         command.into_iter().chain(self.lines.deadline()).min()
     }
 
-    /// Starts a log command that has died, when it is time.
+    /// Starts a log command that has exited, when its pause is over.
     pub fn tick(&mut self, now: Time) {
         if let Some(command) = &mut self.command {
             command.tick(now, &mut self.lines);
         }
     }
 
-    /// Learns that a process has ended. Returns true if it was the log command.
+    /// Notes that a process has exited. Returns whether it was the log command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time) -> bool {
         let command = self.command.as_mut();
         command.is_some_and(|command| command.exited(pid, status, now, &mut self.lines))
@@ -103,7 +104,7 @@ impl LogOutput {
         (self.lines.save(), command)
     }
 
-    /// Takes over from the program that this process was before. Standard output and standard error are unchanged.
+    /// Takes over the log from the program before the upgrade. Standard output and standard error are unchanged.
     pub fn restore<'a>(
         target: Option<LogTarget>,
         environment: impl Iterator<Item = &'a CStr>,
@@ -128,8 +129,8 @@ impl LogOutput {
 
 /// Opens a log for appending. Never waits.
 fn open(path: &Path) -> io::Result<File> {
-    // Opening a FIFO for writing waits for a reader, so we are that reader until it is open. From then on, a write
-    // without another reader fails, as in any pipe.
+    // Opening a FIFO for writing waits for a reader, so this function is the reader until the FIFO is open. After that,
+    // a write without another reader fails, as with any pipe.
     let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut reading = OpenOptions::new();
     reading.read(true).custom_flags(libc::O_NONBLOCK);

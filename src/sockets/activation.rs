@@ -28,7 +28,7 @@ pub const VARIABLES: [&str; 4] = [
 pub struct InheritedSocket {
     pub socket: OwnedFd,
     address: Address,
-    /// `None` for types that no option asks for.
+    /// `None` for a type that no option can ask for.
     transport: Option<Transport>,
 }
 
@@ -42,7 +42,7 @@ pub fn adopt_sockets() -> Result<Vec<InheritedSocket>, Error> {
     numbers.map(adopt_socket).collect()
 }
 
-/// Returns true if the variables are meant for this process, and not left over from an activated parent.
+/// Whether the variables are meant for this process, and not left over from an activated parent.
 pub fn is_activated() -> bool {
     number("LISTEN_PID") == Some(process::id())
 }
@@ -70,7 +70,7 @@ fn adopt_socket(number: RawFd) -> Result<InheritedSocket, Error> {
 }
 
 impl InheritedSocket {
-    /// Returns true if this is the socket that a `--port` asks for. A bare port also matches a socket at `[::]` that
+    /// Whether this is the socket that a `--port` asks for. A bare port also matches a socket at `[::]` that
     /// accepts IPv4: systemd makes one for `ListenStream=PORT`.
     pub fn is_for_port(&self, port: &Endpoint, address: &SocketAddr) -> bool {
         let Address::Inet(ours) = &self.address else {
@@ -84,13 +84,13 @@ impl InheritedSocket {
             && (ours.ip() == address.ip() || is_dual_stack)
     }
 
-    /// Returns true if this is the socket that a `--path` asks for.
+    /// Whether this is the socket that a `--path` asks for.
     pub fn is_for_path(&self, path: &Path) -> bool {
         let is_same = matches!(&self.address, Address::Unix(name) if name == path.as_os_str());
         is_same && self.transport == Some(Transport::Tcp)
     }
 
-    /// Its name to workers if no option asks for it.
+    /// The name of this socket for workers, if no option asks for the socket.
     pub fn name(&self) -> OsString {
         match &self.address {
             Address::Inet(address) => address.to_string().into(),

@@ -19,7 +19,7 @@ use std::path::Path;
 
 /// Binds every port and path that is not among the `inherited` sockets. Returns the listeners and lines for the log.
 ///
-/// `orphans` are workers of a start_server that is gone. An error that names the processes in the way marks them.
+/// `orphans` are workers of a start_server that is gone. If one of them holds an address, the error says so.
 ///
 /// # Errors
 /// All errors that can be foreseen are returned before the first socket is bound.
@@ -42,7 +42,7 @@ pub fn bind(
             *state = check_path(path, orphans)?;
         }
     }
-    // The lowest free numbers go to the sockets that did not ask for a number, as under Perl.
+    // Sockets without a required number get the lowest free numbers, as under Perl.
     let mut sockets: Vec<Option<BoundSocket>> = plan.iter().map(|_| None).collect();
     let (numbered, free): (Vec<_>, Vec<_>) = plan
         .into_iter()
@@ -60,9 +60,9 @@ pub fn bind(
     Ok((listeners, binder.notes))
 }
 
-/// Carries out the plan, and collects the files and notes that come of it.
+/// Carries out the plan, and collects the socket files and the lines for the log.
 struct Binder<'a> {
-    /// The numbers that sockets will have in the worker. None of our own descriptors may be there.
+    /// The numbers that sockets will have in the worker. No socket of ours may have such a number now.
     claimed: Vec<RawFd>,
     path_mode: u32,
     orphans: &'a [Pid],

@@ -1,7 +1,7 @@
 //! The locks on the folders of `--path` sockets.
 //!
-//! Between bind and listen a socket looks abandoned. Another start_server that is started at the same moment would
-//! remove its file and bind in its place. The holder of the folder's lock binds and listens undisturbed.
+//! Between bind and listen a socket looks abandoned. Another start_server that starts at the same moment would remove
+//! the socket's file and bind its own socket there. The lock on the folder prevents this.
 
 use crate::sys::{fd, file, poll};
 use std::ffi::OsStr;
@@ -18,8 +18,8 @@ const LOWEST_LOCK_FD: RawFd = 100;
 const ATTEMPTS: u32 = 200;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Locks the folders of these paths until the result is dropped. A folder that cannot be locked is left out: the start
-/// does not depend on it.
+/// Locks the folders of these paths until the result is dropped. A folder that cannot be locked is left out, because
+/// the start does not depend on the lock.
 pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
     let mut folders: Vec<&[u8]> = Vec::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! Obstacles to binding: the file that lies at a path, or a process that holds the address.
+//! Obstacles to binding: a file at the path, or a process that holds the address.
 
 use crate::error::{Error, Reason};
 use crate::supervisor::worker::Pid;
@@ -17,7 +17,7 @@ pub enum PathState {
     StaleSocket,
 }
 
-/// Refuses a path that is not ours to bind.
+/// Refuses a path at which a socket must not be bound.
 pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<PathState, Error> {
     path_state(path, orphans).map_err(|reason| Error::option("path", path, reason))
 }
@@ -25,7 +25,7 @@ pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<PathState, Error> {
 fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
     address::check_unix_path(path.as_os_str())?;
     let Ok(metadata) = fs::symlink_metadata(path) else {
-        // Usually there is no file. Any other error will also hit bind, which reports it.
+        // Usually there is no file. With any other error bind fails too, and reports it.
         return Ok(PathState::Free);
     };
     let kind = metadata.file_type();
@@ -40,7 +40,7 @@ fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
         }
         Err(error) => {
             let reason = Reason::from(error);
-            Err(format!("cannot find out who listens there: {reason}").into())
+            Err(format!("cannot find out whether a process listens there: {reason}").into())
         }
     }
 }
@@ -53,11 +53,11 @@ fn describe(kind: FileType) -> &'static str {
     } else if kind.is_file() {
         "a regular file"
     } else {
-        "something that is no socket"
+        "a file that is not a socket"
     }
 }
 
-/// Names the processes that hold an address, as the end of a message. Empty where the system does not reveal them.
+/// Names the processes that hold an address, as the end of a message. The text is empty if no process is known.
 pub fn describe_holders(holders: &[Holder], orphans: &[Pid]) -> String {
     let mut text = String::new();
     for holder in holders {

@@ -1,7 +1,7 @@
-//! The sockets that all workers share. start_server holds them open for life, so that no connection is lost.
+//! The sockets that all workers share. start_server keeps them open as long as it runs, so that no connection is lost.
 //!
-//! The options come in, and the sockets that a service manager has made. The variables and descriptors that each
-//! worker is started with go out. [`plan`] decides which sockets there will be, and [`bind`](mod@bind) makes them;
+//! The options come in, and the sockets that a service manager has made. The variables and descriptors for each
+//! worker go out. [`plan`] decides which sockets there will be, and [`bind`](mod@bind) makes them;
 //! [`folder_lock`] and [`in_the_way`] keep us from taking a socket that is in use.
 
 pub mod activation;
@@ -24,7 +24,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// All the sockets, in the order in which workers are told of them.
+/// All the sockets, in the order of `SERVER_STARTER_PORT`.
 pub struct Listeners {
     sockets: Vec<BoundSocket>,
     /// With `--listen-fds` workers also get the variables of systemd's protocol.
@@ -38,7 +38,7 @@ struct BoundSocket {
     socket: OwnedFd,
     /// Its descriptor number in the worker.
     number: RawFd,
-    /// The length of its accept queue; `None` if this socket does not listen, or if it is not for us to decide.
+    /// The length of its accept queue; `None` for UDP, and for an inherited socket that no option asks for.
     backlog: Option<i32>,
 }
 
@@ -105,7 +105,7 @@ impl Listeners {
         variables
     }
 
-    /// The descriptors that a worker keeps.
+    /// The descriptors that a worker inherits.
     pub fn handovers(&self) -> Vec<FdMapping> {
         let each = self.sockets.iter().map(|bound| FdMapping {
             fd: bound.socket.as_raw_fd(),
@@ -114,9 +114,9 @@ impl Listeners {
         each.collect()
     }
 
-    /// Listens again on each socket that a worker has shut down, as some do at their end to wake their threads. The
-    /// socket is shared, so the shutdown hits every worker. On Linux a Unix socket would stay deaf, and nothing would
-    /// report it. `note` takes a line for the log.
+    /// Listens again on each socket that a worker has shut down. Some workers do so when they exit, to wake their
+    /// threads. The socket is shared, so the shutdown affects every worker. This does not help a Unix socket on Linux:
+    /// it refuses connections for ever, and SO_ACCEPTCONN does not show it. `note` takes a line for the log.
     pub fn listen_again(&self, mut note: impl FnMut(&str)) {
         if !self.may_be_shut_down() {
             return;
@@ -139,7 +139,7 @@ impl Listeners {
         }
     }
 
-    /// Asks for all sockets with one system call: after most deaths nothing was shut down.
+    /// Whether any socket may be shut down. One system call checks them all, because after most exits none is.
     fn may_be_shut_down(&self) -> bool {
         let sockets = self.sockets.iter().map(|bound| bound.socket.as_fd());
         let mut hangups: Vec<_> = sockets.map(Interest::hangup).collect();

@@ -18,7 +18,7 @@ use std::path::Path;
 pub struct PlannedSocket<'a> {
     pub name: OsString,
     pub source: SocketSource<'a>,
-    /// The length of its accept queue; `None` for UDP, and for a socket that no option asks for.
+    /// The length of its accept queue; `None` for UDP, and for an inherited socket that no option asks for.
     pub backlog: Option<i32>,
     /// The descriptor number that it must have in the worker, if any.
     pub number: Option<RawFd>,
@@ -32,8 +32,8 @@ pub enum SocketSource<'a> {
     Path(&'a Path, PathState),
 }
 
-/// Plans the sockets in the order in which workers are told of them: ports, paths, and `inherited` sockets that no
-/// option asks for.
+/// Plans the sockets in the order of `SERVER_STARTER_PORT`: ports, paths, and `inherited` sockets that no option asks
+/// for.
 pub fn plan<'a>(
     options: &'a Options,
     mut inherited: Vec<InheritedSocket>,

@@ -23,13 +23,13 @@
 //! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and all workers are signalled
 //! ```
 //!
-//! After a failed start comes Pausing. After as many as `--max-start-failures` in a row comes Up if an old worker
-//! can stay, otherwise Finishing. A SIGHUP during Starting or Delaying causes one more restart in the next Up.
+//! Pausing follows a failed start. After `--max-start-failures` failed starts in a row, Up follows if an old worker
+//! can stay, and Finishing if none can. A SIGHUP during Starting or Delaying causes one more restart in the next Up.
 //! Pausing comes before Forking whenever the last start is too recent.
 //!
 //! The caller performs the actions in order, and answers `Spawn` with `Spawned` or `SpawnFailed` before any other
-//! event. In each turn of its loop it reports every exit first and `Tick` last. Otherwise a deadline could pass for
-//! a worker that is already dead.
+//! event. In each turn of its loop it reports every exit first and `Tick` last. Otherwise a worker that has already
+//! exited could pass its check at the deadline.
 
 pub mod policy;
 mod saved;
@@ -58,7 +58,7 @@ pub enum Event {
     Executed,
     /// This worker, or a child of it, says that it is ready.
     Ready(Pid),
-    /// This worker asks for so much time, from now on, to become ready.
+    /// This worker needs this much time, counted from now, to become ready.
     Extend(Pid, Duration),
     /// A child was reaped. It need not be a worker: process 1 reaps orphans of any program.
     Exited { pid: Pid, status: WaitStatus },
@@ -70,7 +70,7 @@ pub enum Event {
     Tick,
 }
 
-/// An order to the caller of the supervisor.
+/// An action that the caller of the supervisor performs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Spawn {
@@ -112,7 +112,7 @@ pub struct Supervisor {
     workers: Vec<Worker>,
     /// The time of the last start, even if it failed.
     last_start: Time,
-    /// At least one HUP came during a start: one more restart follows.
+    /// At least one HUP came during Starting or Delaying: one more restart follows.
     restart_again: bool,
     /// Failed starts in a row.
     failures: u32,
@@ -128,14 +128,14 @@ enum Phase {
     Up { since: Time },
     /// The current worker and the old ones serve side by side.
     Delaying { since: Time, until: Time },
-    /// No worker is started any more. The remaining ones are about to exit.
+    /// No worker is started any more. The remaining ones were signalled to finish.
     Finishing(Outcome),
     /// No worker is left, and the caller has been ordered to exit.
     Finished,
 }
 
 words! {
-    /// Saved in the field `vacancy`, which is true if there is no current worker.
+    /// The reason for a start. It is saved in the field `vacancy`.
     pub enum StartReason {
         /// There is no current worker: this is the first start, or the current worker has exited.
         #[default]
@@ -151,14 +151,14 @@ words! {
 enum StartStep {
     /// `Spawn` is not answered yet.
     Forking,
-    /// The fork has not executed the program yet. On a slow file system this can outlast the interval, and then the
-    /// worker has not passed its check.
+    /// The forked child has not executed the program yet. On a slow file system this can take longer than the interval.
+    /// The worker cannot pass its check before.
     Executing { until: Option<Time> },
     /// The program runs, but can still fail.
     Checking { until: Option<Time> },
     /// The worker was not ready in time. It was sent SIGKILL, but has not exited yet.
     Overdue,
-    /// The start failed. As in Perl, the next one waits for the end of the interval, even after an early exit:
+    /// The start failed. As in Perl, the next start waits for the end of the interval, even after an early exit:
     /// a storm of starts would hide the cause.
     Pausing { until: Time },
 }
@@ -216,7 +216,7 @@ impl Supervisor {
         (supervisor, vec![Action::Spawn { generation }])
     }
 
-    /// Takes in one event and returns the actions that it causes, in order.
+    /// Handles one event, and returns the actions that the event causes, in order.
     pub fn handle(&mut self, event: Event, now: Time, policy: &Policy) -> Vec<Action> {
         let mut reaction = Reaction {
             now,
@@ -259,24 +259,24 @@ impl Supervisor {
         kills.chain(phase_ends).min()
     }
 
-    /// Returns true if the current worker is up and nothing is in progress.
+    /// Whether the current worker is up and nothing is in progress.
     pub fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up { .. })
     }
 
-    /// Returns true if no worker is started any more.
+    /// Whether no worker is started any more.
     pub fn is_finishing(&self) -> bool {
         matches!(self.phase, Phase::Finishing(_) | Phase::Finished)
     }
 
-    /// Returns true if this is the worker that is being started.
+    /// Whether this is the worker that is being started.
     pub fn is_candidate(&self, pid: Pid) -> bool {
         self.workers
             .iter()
             .any(|worker| worker.pid == pid && worker.role == Role::Candidate)
     }
 
-    /// Returns the status that was published last.
+    /// Returns the present content of the status file.
     pub fn status(&self) -> Status {
         let passed = self
             .workers
@@ -324,7 +324,7 @@ impl Supervisor {
         if !reaction.policy.readiness.is_announced() || !self.is_candidate(pid) {
             return;
         }
-        // The message of the worker can arrive before the news that its program runs.
+        // The message of the worker can arrive before the report that its program runs.
         if let Phase::Starting(why, StartStep::Executing { .. } | StartStep::Checking { .. }) =
             self.phase
         {
@@ -391,7 +391,7 @@ impl Supervisor {
         self.spawn_or_pause(why, reaction);
     }
 
-    /// Pauses before the next start, or gives up if too many have failed.
+    /// Pauses before the next start, or gives up after too many failed starts.
     fn on_start_failed(&mut self, why: StartReason, reaction: &mut Reaction) {
         self.failures += 1;
         self.start_failure = reaction
@@ -429,7 +429,7 @@ impl Supervisor {
         reaction.log_note(format!(
             "giving up the restart after {failures} failed starts, generation {generation} is still serving"
         ));
-        // A HUP that came meanwhile causes the next restart at once: until that fails, too, nothing is given up.
+        // A HUP that came meanwhile causes the next restart at once. It has not failed yet, so nothing is given up.
         if let Some(failure) = &mut self.start_failure {
             failure.given_up = !self.restart_again;
         }

@@ -4,10 +4,10 @@ use crate::supervisor::signal::Signal;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// A moment, as the time since a fixed one, on a clock that never goes back.
+/// A point in time, as the time since a fixed point, on a clock that never goes back.
 pub type Time = Duration;
 
-/// The times, signals and limits. The daemon reads them again in every turn, because envdir can change them.
+/// The times, signals and limits. They can change while start_server runs, because the daemon reads envdir again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The time for which a new worker must live to pass its check.
@@ -16,14 +16,14 @@ pub struct Policy {
     pub signal_on_term: Signal,
     /// The time for which a new worker and the old ones serve side by side.
     pub kill_old_delay: Duration,
-    /// The age at which a worker is replaced; `None` is never.
+    /// The age at which a worker is replaced; `None` means never.
     pub auto_restart: Option<Duration>,
     pub readiness: Readiness,
-    /// The time after which a new worker that is not ready is killed; `None` is never.
+    /// The time after which a new worker that is not ready is killed; `None` means never.
     pub start_timeout: Option<Duration>,
-    /// A restart is given up after so many failed starts in a row; 0 is never.
+    /// A restart is given up after this many failed starts in a row; 0 means never.
     pub max_start_failures: u32,
-    /// The time after which a worker that was signalled to finish is killed; `None` is never.
+    /// The time after which a worker that was signalled to finish is killed; `None` means never.
     pub kill_timeout: Option<Duration>,
 }
 
@@ -56,25 +56,25 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// Returns true if the worker itself says that it is ready.
+    /// Whether the worker itself says that it is ready.
     pub fn is_announced(self) -> bool {
         self != Readiness::Interval
     }
 }
 
-/// The default of `--auto-restart-interval`, and the meaning of 0 there.
+/// The default of `--auto-restart-interval`. The value 0 also means this.
 const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 
 /// The default of `--kill-old-delay` with auto-restart.
 const AUTO_RESTART_KILL_OLD_DELAY: Duration = Duration::from_secs(5);
 
 impl Policy {
-    /// Returns true if failed starts are published. With Perl's options alone they are not.
+    /// Whether failed starts are published. With Perl's options alone they are not.
     pub fn publishes_failures(&self) -> bool {
         self.readiness.is_announced() || self.max_start_failures != 0
     }
 
-    /// Returns the policy that results from `self`, made of options alone, and from the environment.
+    /// Returns this policy, which comes from the options alone, with the values that the environment overrides.
     ///
     /// `variable` looks up one variable. If its value is not a number of seconds, the variable counts as not set,
     /// and `warn` gets a sentence about it.
@@ -85,7 +85,7 @@ impl Policy {
     ) -> Policy {
         let mut seconds = |name: &str| {
             let text = variable(name)?.to_string_lossy();
-            // Perl takes the empty string for 0 here.
+            // Perl reads the empty string as 0 here.
             let number = if text.is_empty() {
                 Ok(0)
             } else {
@@ -114,7 +114,7 @@ impl Policy {
     }
 }
 
-/// Reads a whole number as Getopt::Long does: a sign, then digits with `_` anywhere among them.
+/// Reads a whole number as Getopt::Long does: an optional sign, then digits with `_` anywhere among them.
 pub fn parse_whole(text: &str) -> Result<u32, &'static str> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let digits: String = unsigned.chars().filter(|&c| c != '_').collect();

@@ -1,4 +1,4 @@
-//! The supervisor as records of the saved text, with which it outlives the program.
+//! The records with which the supervisor survives an upgrade.
 
 use super::*;
 use crate::error::Error;

@@ -41,10 +41,10 @@ impl fmt::Display for Signal {
     }
 }
 
-/// The highest signal number on any of our systems: the last real-time signal of Linux.
+/// The highest signal number that is accepted: the last real-time signal of Linux.
 pub const LAST: i32 = 64;
 
-/// Where two names share a number, the usual one comes first, because the log shows the first.
+/// The names and their numbers. The log shows the first name of a number, so the usual one comes first.
 const NAMES: &[(&str, i32)] = &[
     ("HUP", libc::SIGHUP),
     ("INT", libc::SIGINT),

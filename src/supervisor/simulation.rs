@@ -36,12 +36,12 @@ fn run_history(seed: u64) {
     world.settle();
 }
 
-/// A live worker, as the world knows it.
+/// The process of a live worker.
 struct Process {
     generation: Generation,
-    /// The end of its interval.
+    /// The end of the `--interval` of its start.
     interval_end: Time,
-    /// The time from which it may be killed because it is not ready.
+    /// The time after which the supervisor may kill it because it is not ready.
     overdue_at: Option<Time>,
     executed: bool,
     announced: bool,
@@ -61,7 +61,7 @@ struct World {
     live: BTreeMap<Pid, Process>,
     generation: Generation,
     last_start: Option<Time>,
-    /// The end of the interval of a start that failed: none may follow before.
+    /// The end of the interval of the last failed start. The next start must not come earlier.
     no_start_before: Time,
     fork_fails: bool,
     terminated: bool,
@@ -144,8 +144,8 @@ impl World {
         self.tick();
     }
 
-    /// Lets all go well from now on. After a bounded number of turns one worker of the newest generation is left, or,
-    /// after TERM, none.
+    /// Lets every step succeed from now on. After a bounded number of turns one worker of the newest generation must be
+    /// left, or no worker after TERM.
     fn settle(&mut self) {
         self.history.push("failures stop".to_string());
         self.fork_fails = false;
@@ -217,7 +217,7 @@ impl World {
     fn announce_ready(&mut self) {
         let candidate = self.live.iter_mut().find(|(_, process)| !process.passed);
         if let Some((&pid, process)) = candidate {
-            // The message can arrive before the news that the program runs, which is then not sent any more.
+            // The message can arrive before the report that the program runs. The world then omits the report.
             process.executed |= self.policy.readiness.is_announced();
             process.announced = true;
             self.dispatch(Event::Ready(pid));
@@ -253,7 +253,7 @@ impl World {
         }
         self.promise(
             self.published == self.passed(),
-            "after each turn the published workers are those alive that have passed their check",
+            "after each turn exactly the live workers that have passed their check are published",
         );
         let can_stay = |worker: &&Worker| worker.stop == StopState::NotSignalled;
         self.promise(
@@ -262,7 +262,7 @@ impl World {
         );
     }
 
-    /// Saves the supervisor as text and goes on with the one restored from it.
+    /// Saves the supervisor as text, and continues with the supervisor that is restored from the text.
     fn upgrade(&mut self) {
         let (mut saved, mut workers) = self.supervisor.save(self.now);
         let mut text = String::new();
@@ -311,7 +311,7 @@ impl World {
                             "a restart is given up after as many failed starts as allowed",
                         );
                         self.given_up = true;
-                        // The next start is asked for by a signal and need not wait.
+                        // The next start follows a signal and need not wait.
                         self.no_start_before = self.now;
                     }
                 }
@@ -358,7 +358,7 @@ impl World {
             self.failures += 1;
             return self.dispatch(Event::SpawnFailed);
         }
-        // As the kernel does, reuse the pids of processes that were reaped.
+        // Like the kernel, reuse the pids of reaped processes.
         let pid = (101..).find(|pid| !self.live.contains_key(pid)).unwrap();
         let process = Process {
             generation,

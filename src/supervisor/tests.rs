@@ -89,7 +89,7 @@ fn published(workers: &[(Generation, Pid, Role)]) -> Action {
     })
 }
 
-/// The same with the news that the start of generation `failed` has failed.
+/// Like [`published`], with the failed start of generation `failed`.
 fn published_failure(
     workers: &[(Generation, Pid, Role)],
     failed: Generation,
@@ -403,7 +403,7 @@ fn note(text: &str) -> Action {
     Action::LogNote(text.to_string())
 }
 
-/// A scenario as from [`Scenario::up`], whose next workers say themselves that they are ready.
+/// Like [`Scenario::up`], but the next workers must say that they are ready.
 fn announcing() -> Scenario {
     let mut scenario = Scenario::up();
     scenario.policy.readiness = Readiness::Notify;

@@ -1,15 +1,15 @@
-//! The data on workers, and the part of it that is published. Pure.
+//! The data about workers, and the part of the data that is published. Pure.
 
 use crate::saved::words;
 use crate::supervisor::policy::Time;
 
-/// A process number.
+/// A process ID.
 pub type Pid = i32;
 
 /// Counts the starts of workers from 1, failed ones included.
 pub type Generation = u64;
 
-/// A wait status as wait(2) returns it. The log shows it raw, like Perl's `$?`: exit status 1 reads 256.
+/// A wait status as wait(2) returns it. The log shows it raw, like Perl's `$?`: exit status 1 is 256.
 pub type WaitStatus = i32;
 
 /// A worker process that has not been reaped yet.
@@ -22,19 +22,19 @@ pub struct Worker {
 }
 
 words! {
-    /// The place of a worker among the others.
+    /// The role of a worker among all workers.
     pub enum Role {
         /// The worker is being started: it has not passed its check yet.
         #[default]
         Candidate = "candidate",
         /// It is the newest worker that has passed its check.
         Current = "current",
-        /// It has passed its check, but a newer worker replaces it, or is being started to do so.
+        /// It has passed its check, but a newer worker has replaced it or is being started to replace it.
         Old = "old",
     }
 }
 
-/// The signals that a worker was sent.
+/// The signals to finish that a worker was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
     NotSignalled,

@@ -2,7 +2,7 @@
 //!
 //! Differences between systems:
 //! - The clock goes on during a suspend on macOS and OpenBSD, and stands still on Linux [clock_gettime(2), (3)]. In
-//!   both cases the program meets a deadline that has passed as soon as it looks at the clock again.
+//!   both cases a deadline that has passed takes effect as soon as the program reads the clock again.
 //! - `time_t` may have 32 bits on 32-bit Linux, which end in 2038.
 
 use std::mem::zeroed;
@@ -33,7 +33,7 @@ pub fn now() -> Duration {
 pub fn format_utc(seconds: u64) -> String {
     // SAFETY: a tm consists of integers and, on some systems, of a pointer. Zeroes are valid for both.
     let mut date: libc::tm = unsafe { zeroed() };
-    // Its type is left to gmtime_r, as the name time_t is deprecated for musl.
+    // The compiler finds the type of `time` from gmtime_r, as the name time_t is deprecated for musl.
     let is_known = seconds.try_into().is_ok_and(|time| {
         // SAFETY: time and date outlive the call, which does not keep their addresses.
         !unsafe { libc::gmtime_r(&time, &mut date) }.is_null()

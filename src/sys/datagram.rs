@@ -3,9 +3,9 @@
 //! Differences between systems:
 //! - A send to a receiver whose queue is full fails with EAGAIN on Linux, and with ENOBUFS on the BSDs and macOS
 //!   [send(2)].
-//! - A datagram may carry descriptors. Linux, FreeBSD, OpenBSD and illumos close them if recv(2) reads it, which has no
-//!   room for them. macOS opens them in this process even so, and NetBSD keeps them until another Unix socket is
-//!   closed.
+//! - A datagram may carry descriptors, for which recv(2) has no room. Linux, FreeBSD, OpenBSD and illumos close them
+//!   when recv(2) reads the datagram. macOS still opens them in this process, and NetBSD keeps them until another Unix
+//!   socket is closed.
 //! - Only Linux has abstract names [unix(7)].
 
 use super::address::unix_address;

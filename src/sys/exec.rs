@@ -22,7 +22,7 @@ pub struct Program {
     pub listen_pid: bool,
     /// Whether the shell runs a file that the kernel cannot execute, as execvp(3) does.
     pub by_shell: bool,
-    /// The working directory of the child, if it is another one.
+    /// The working directory of the child, if it differs from ours.
     pub dir: Option<CString>,
     pub descriptors: Vec<FdMapping>,
 }
@@ -45,7 +45,7 @@ pub struct FdMapping {
 /// A forked child that has not executed its program yet.
 pub struct ForkedChild {
     pub pid: libc::pid_t,
-    /// Becomes readable when the child has executed its program or has failed to. [`read_report`] tells which.
+    /// Becomes readable when the child has executed its program or has failed to. [`read_report`] returns the failure.
     pub report: OwnedFd,
 }
 
@@ -77,7 +77,7 @@ pub fn spawn<'a>(
     })?;
     // The shell gets all of these arguments, the program itself all but the first.
     let mut arguments = null_terminated(once(SHELL.as_ptr()).chain(program.arguments()));
-    // The child writes its pid, of ten digits at most, over the zeroes. The last one ends the string.
+    // The child writes its pid, of ten digits at most, over the zeroes. The last zero ends the string.
     let listen_pid = b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0".map(Cell::new);
     let variables = null_terminated(environment.map(|string| {
         if program.listen_pid && string == c"LISTEN_PID=" {
@@ -86,8 +86,8 @@ pub fn spawn<'a>(
             string.as_ptr()
         }
     }));
-    // A vfork would be faster, but it stops this process until the child has executed its program. On an NFS server
-    // that does not answer this can take for ever, and start_server must go on serving its old worker.
+    // A vfork would be faster, but it stops this process until the child has executed its program. With an NFS server
+    // that does not answer, this can take for ever, and start_server must keep supervising its old worker.
     // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
     // The child only makes async-signal-safe calls until it executes its program or ends.
     let pid = check(unsafe { libc::fork() })?;
@@ -102,7 +102,7 @@ pub fn spawn<'a>(
     process::exit_now(255)
 }
 
-/// Reads the report of a child. It is `None` if the child has executed its program, or has died without a report.
+/// Reads the report of a child. It is `None` if the child has executed its program, or has exited without a report.
 pub fn read_report(report: OwnedFd) -> Option<ExecFailure> {
     let mut failure = [0; size_of::<FailureReport>()];
     let count = fd::read(report.as_fd(), &mut failure).ok()?;

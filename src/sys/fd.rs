@@ -9,7 +9,7 @@
 //!   nothing and leaves close-on-exec on.
 //! - A pipe goes both ways on FreeBSD [pipe(2)]. A writer gets EPIPE there too, once the other end is closed.
 //! - The limit of descriptors may be infinite on macOS and FreeBSD [getrlimit(2)]. No loop may count up to it.
-//! - A child does not inherit a timer of setitimer(2), but the timer survives execve. It is always switched off again.
+//! - A child does not inherit a timer of setitimer(2), but the timer survives execve. `write_briefly` switches it off.
 
 use super::{check, check_count, poll, retry};
 use std::fs::OpenOptions;
@@ -78,7 +78,7 @@ pub fn duplicate(fd: BorrowedFd, lowest: RawFd) -> io::Result<OwnedFd> {
     Ok(own(number))
 }
 
-/// Moves a descriptor to the next free number that is not `taken`, unless its own number is not taken.
+/// Moves a descriptor whose number is `taken` to the next free number that is not.
 pub fn move_off(fd: OwnedFd, taken: impl Fn(RawFd) -> bool) -> io::Result<OwnedFd> {
     let mut moved = fd;
     while taken(moved.as_raw_fd()) {
@@ -195,7 +195,8 @@ pub fn unlock(fd: BorrowedFd) {
     unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) };
 }
 
-/// The kinds of locks. Both fail with `WouldBlock` while another process holds the lock.
+/// The kinds of locks. Both fail with `WouldBlock` while another process holds an exclusive lock. An exclusive lock
+/// also fails while another process holds a shared one.
 #[derive(Clone, Copy)]
 pub enum Lock {
     TryExclusive,
@@ -213,7 +214,7 @@ pub fn limit() -> RawFd {
     RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
 }
 
-/// Takes a lock if no other process stands in the way. Never waits.
+/// Takes a lock if no lock of another process excludes it. Never waits.
 pub fn try_lock(fd: BorrowedFd, wanted: Lock) -> io::Result<Locked> {
     match lock(fd, wanted) {
         Ok(()) => Ok(Locked::Yes),
@@ -229,8 +230,8 @@ pub enum Locked {
     HeldByAnother,
 }
 
-/// Writes once if poll(2) says that there is room, and waits a tenth of a second at most even if another process
-/// takes the room first.
+/// Writes once if poll(2) reports that there is room. If another process takes the room first, the write waits a tenth
+/// of a second at most.
 pub fn write_if_ready(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, WriteError> {
     let mut interest = [poll::Interest::writable(fd)];
     poll::wait(&mut interest, Some(Duration::ZERO))?;
@@ -245,9 +246,9 @@ pub fn write_if_ready(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, WriteError>
 pub enum WriteError {
     /// The reader is slow: the write would have waited for it, or has waited too long.
     WouldWait,
-    /// The disk or the quota is full. poll(2) calls the file writable all the same.
+    /// The disk or the quota is full. poll(2) still reports the file as writable.
     DiskFull,
-    /// Any other error: above all, the other end of the pipe is closed.
+    /// Any other error. Usually the other end of the pipe is closed.
     NoReader,
 }
 

@@ -1,4 +1,4 @@
-//! Files and folders, where std has no safe function.
+//! The calls on files and folders for which std has no safe function.
 //!
 //! Differences between systems:
 //! - mkdtemp(3) gives its folder the mode 0700 on every system. Std would apply the umask to the mode.
@@ -60,7 +60,7 @@ pub fn open_folder(path: &OsStr) -> io::Result<OwnedFd> {
     Ok(options.open(path)?.into())
 }
 
-/// Returns true if the file is missing or out of our reach, so that another attempt would fail in the same way.
+/// Whether the file is missing or out of our reach, so that another attempt would fail in the same way.
 pub fn is_inaccessible(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

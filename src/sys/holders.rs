@@ -73,7 +73,7 @@ fn find(table: &str, column: usize, is_wanted: impl Fn(&[&str]) -> bool) -> Vec<
     entries(Path::new("/proc")).filter_map(holder).collect()
 }
 
-/// Lists a folder. One that cannot be read is empty.
+/// Lists a folder. A folder that cannot be read counts as empty.
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }

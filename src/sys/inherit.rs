@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes ownership of a descriptor that this process was started with, and makes it close-on-exec.
 ///
-/// The caller must not adopt the same number twice: the first owner to be dropped would close it for the other.
+/// The caller must not adopt the same number twice: one owner would close the descriptor that the other still uses.
 pub fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
     set_close_on_exec(number, true)?;
     // SAFETY: the call above has shown that the number is open, and the caller adopts each number once.

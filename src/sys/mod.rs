@@ -1,4 +1,5 @@
-//! Every system call, as safe functions that return `io::Result` and own descriptors as `OwnedFd`.
+//! Every call into libc, as safe functions that return `io::Result` and own descriptors as `OwnedFd`. Callers use std
+//! where it has a safe function, for example for files.
 //!
 //! Plain values, paths and descriptors come in; values, descriptors and errors go out. Nothing
 //! here knows of generations or workers.
@@ -12,8 +13,8 @@
 //!
 //! - macOS lacks `pipe2`, `accept4` and `SOCK_CLOEXEC` [pipe(2), socket(2)]. The flag is set in a second step there.
 //!   This is no race, since the program has one thread and cannot fork between the two steps.
-//! - macOS and OpenBSD have no /proc. FreeBSD and DragonFly seldom mount it, and it resembles Linux's on no system
-//!   [procfs(5), proc(5)]. The program reads it only for the words of its messages.
+//! - macOS and OpenBSD have no /proc. FreeBSD and DragonFly seldom mount it, and on no other system is it like that of
+//!   Linux [procfs(5), proc(5)]. The program reads it only for the words of its messages.
 //! - NetBSD has renamed the calls whose types have grown, for example to `__clock_gettime50` and `__fstat50`. The libc
 //!   crate knows the new names, so every call goes through it.
 //! - `rlim_t` is signed on the BSDs [getrlimit(2)], `sa_family_t` has eight bits there, and each system has its own

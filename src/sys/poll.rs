@@ -1,10 +1,10 @@
-//! poll(2): the one place where the program sleeps.
+//! poll(2): waiting for descriptors, for signals and for time.
 //!
 //! Differences between systems:
 //! - At the end of a pipe Linux, macOS and illumos report POLLHUP, and FreeBSD reports POLLIN as well. A socket reports
 //!   POLLIN or both. Every answer counts as ready here, and the read that follows shows the end.
 //! - Older macOS cannot poll devices and answers POLLNVAL [poll(2), BUGS]. This counts as ready too. The write that
-//!   follows is limited in time ([`super::fd::write_briefly`]).
+//!   follows is limited in time (`write_briefly` in [`super::fd`]).
 //! - No system restarts poll after a signal, even with SA_RESTART [signal(7), sigaction(2)].
 //! - More entries than the limit of descriptors allows are refused with EINVAL. Linux refuses them even if the limit
 //!   was lowered after the descriptors were opened.
@@ -44,7 +44,7 @@ impl Interest {
         }
     }
 
-    /// Whether the condition was met. An end-of-file and an error count too, and the next read or write shows which.
+    /// Whether the condition was met. An end-of-file and an error count too. The next read or write reports them.
     pub fn happened(&self) -> bool {
         self.entry.revents != 0
     }

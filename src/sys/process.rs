@@ -1,11 +1,10 @@
 //! Processes: forking, reaping, signalling, and their ages. [`super::exec`] executes programs.
 //!
 //! Differences between systems:
-//! - POSIX does not count it as an error to signal a zombie. Linux, FreeBSD and macOS agree; on other systems it may
-//!   fail with ESRCH [kill(2)]. A caller that has such a child learns of its death soon after.
+//! - In POSIX a signal to a zombie is not an error. Linux, FreeBSD and macOS agree; on other systems the call may fail
+//!   with ESRCH [kill(2)]. The caller reaps such a child soon after.
 //! - A process that ignores SIGCHLD gets no zombies, and waitpid fails with ECHILD [sigaction(2)]. If the program
-//!   inherited that, it would never learn of a death. [`super::signals`] therefore catches SIGCHLD whatever the caller
-//!   has set.
+//!   inherited that, it would get no wait status. [`super::signals`] therefore catches SIGCHLD in any case.
 //! - Linux has the age of a process in /proc. On the other systems ps(1) prints it.
 
 use super::{check, fd, retry};
@@ -45,7 +44,7 @@ pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     if let ForkResult::Parent = fork()? {
         return Ok(reader);
     }
-    // With a reading end of its own the child would wait for ever after the reader has died.
+    // If the child kept its copy of the reading end, it would wait for ever after the reader has exited.
     // SAFETY: close touches no memory, and the child neither uses nor drops its copy of reader: it ends in exit_now.
     unsafe { libc::close(reader.as_raw_fd()) };
     let mut rest = text;
@@ -58,7 +57,7 @@ pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     exit_now(0)
 }
 
-/// Reaps one child that has died, and returns its pid and wait status.
+/// Reaps one child that has exited, and returns its pid and wait status.
 pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     // SAFETY: status is an int that outlives the call.

@@ -3,7 +3,7 @@
 //! Every signal that ends a process is caught, so that no stray signal ends the service. execve resets caught signals
 //! to their defaults, so the child need not reset any for its worker. If the handler runs in that child between fork
 //! and execve, it restores the default and raises the signal again. This is cheaper than blocking all signals around
-//! every fork, and loses none.
+//! every fork, and loses no signal.
 //!
 //! Differences between systems:
 //! - The signals and their numbers differ. Only the BSDs and macOS have SIGINFO (Ctrl-T) and SIGEMT, and only Linux has
@@ -11,7 +11,7 @@
 //!   [signal(3), signal(7), signal.h(3HEAD)]. The program therefore tries every number.
 //! - `sigaction` refuses with EINVAL the signals that the system's threads use: 32 on FreeBSD and OpenBSD, 36 on
 //!   illumos, 32 to 34 with musl. The program leaves those alone.
-//! - If a caller leaves SIGCHLD ignored, the kernel itself reaps the children on every system. Catching it ends that.
+//! - If the caller ignored SIGCHLD, the kernel itself reaps the children on every system. Catching SIGCHLD ends that.
 
 use super::fd;
 use std::io;
@@ -20,14 +20,15 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 
-/// The signals that have come and were not drained yet: one bit for each of the first 32.
+/// The signals that have come and were not drained yet: one bit for each number below 32.
 static PENDING: AtomicU32 = AtomicU32::new(0);
 /// The writing end of the pipe.
 static WAKE_WRITER: AtomicI32 = AtomicI32::new(-1);
-/// The pid of the process that caught the signals, and not of its children.
+/// The pid of the process that catches the signals. A forked child has another pid.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
-/// These signals stop or continue a process, or are ignored by default. They keep their default action.
+/// These signals keep their default action. SIGKILL and SIGSTOP cannot be caught. The others stop or continue a
+/// process, or are ignored.
 const LEFT_ALONE: [libc::c_int; 8] = [
     libc::SIGKILL,
     libc::SIGSTOP,
@@ -72,7 +73,7 @@ impl Signals {
                 0
             };
             if signal == libc::SIGPIPE {
-                // Perl's start_server ignores it too. Its workers inherit that, and one written in C may rely on it.
+                // Perl's start_server ignores it too. The workers inherit this, and one written in C may rely on it.
                 set_action(signal, libc::SIG_IGN, 0);
             } else if LEFT_ALONE.contains(&signal) {
                 set_action(signal, libc::SIG_DFL, 0);
@@ -89,7 +90,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Blocks all signals, and makes those pending again that have come and were not drained. If this process executes
+    /// Blocks all signals. Signals that have come and were not drained become pending again. If this process executes
     /// another program, that program gets them.
     pub fn block(&self) {
         set_mask(libc::sigfillset);
@@ -113,7 +114,7 @@ impl Signals {
     /// Returns the signals that came since the last call.
     pub fn drain(&self) -> Received {
         let mut bytes = [0; 64];
-        // The pipe is emptied first, so that a signal which comes in between makes it readable again.
+        // The pipe is emptied first. A signal that comes after that makes the pipe readable again.
         while fd::read(self.wake.as_fd(), &mut bytes).is_ok_and(|count| count == bytes.len()) {}
         let received = Received(PENDING.swap(0, SeqCst));
         for signal in FAULTS {

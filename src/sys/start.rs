@@ -62,7 +62,7 @@ pub unsafe fn prepare(
     // Writing to a pipe without a reader must fail with an error instead of ending the process.
     // SAFETY: SIG_IGN runs no code of this program.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    // They are counted first, because a vector that grows would leave holes in the heap as long as the process lives.
+    // The variables are counted first: a vector that grows would leave holes in the heap as long as the process lives.
     let mut variables = 0;
     // SAFETY: the caller promises an array that ends with a null pointer, and the loop reads nothing after it.
     while !unsafe { *environment.wrapping_add(variables) }.is_null() {

@@ -34,8 +34,8 @@ stand_ins! {
     _Unwind_GetCFA
 }
 
-// With these nothing of the unwinder is linked at all. ARM links a part of it in any case, because the unwind tables of
-// C's object files refer to it there.
+// With these stand-ins nothing of the unwinder is linked at all. ARM links a part of it in any case, because the unwind
+// tables of C's object files refer to it there.
 #[cfg(not(target_arch = "arm"))]
 stand_ins! {
     _Unwind_GetIP

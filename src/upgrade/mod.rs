@@ -1,9 +1,12 @@
-//! The replacement of the running program by the executable that is now at its path. Nothing is let go: the process
-//! keeps its number, its children, its descriptors and the lock on its pid file.
+//! The replacement of the running program by the executable that is now at its path. The process keeps its pid, its
+//! children, its descriptors and the lock on its pid file.
 //!
-//! In comes the state of the daemon. It goes to the new program as text, through a pipe that a short-lived child
-//! fills: a pipe holds only a little, and no other way exists on every system. First the new program is tried as a
-//! child (`trial`): it reads the state and answers whether it can continue with it. Then this process executes it.
+//! The state of the daemon comes in, and goes out to the new program as text. First a child executes the new program
+//! for a trial (`trial`): the program reads the state and answers whether it can continue with that state. Then this
+//! process executes the new program.
+//!
+//! The text goes through a pipe, since no other way exists on every system. A pipe holds little text, so a short-lived
+//! child writes it.
 
 mod state;
 mod trial;
@@ -24,14 +27,14 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::AsRawFd;
 use trial::Trial;
 
-/// Makes the program answer for itself instead of running. It is not in `--help`, since only start_server uses it. An
-/// older start_server, and Perl's, refuse it as an unknown option.
+/// Makes the new program answer whether it can take over, instead of running. The option is not in `--help`, since only
+/// start_server uses it. Older versions and Perl's start_server refuse it as an unknown option.
 pub const TRIAL_OPTION: &str = "--upgrade-trial";
 
-/// Tells the new program where it finds the state: `PID:DESCRIPTOR`. The PID is that of the process it is meant for.
+/// The variable with the descriptor of the state: `PID:DESCRIPTOR`. PID is the process that the state is meant for.
 pub const VARIABLE: &str = "START_SERVER_STATE";
 
-/// Reads the state that an older program has left for this process, if there is one.
+/// Reads the state that the program before the upgrade has left for this process, if there was an upgrade.
 pub fn inherited_state(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<SavedState>, Error> {
@@ -52,7 +55,7 @@ pub fn inherited_state(
     SavedState::read(pipe).map(Some)
 }
 
-/// Tries the new program, and replaces this one by it.
+/// Tries the new program, and then executes it in this process.
 pub struct Upgrader {
     invocation: Invocation,
     pub upgrades: Upgrades,
@@ -89,7 +92,7 @@ impl Upgrader {
         self.trial.as_ref().and_then(Trial::deadline)
     }
 
-    /// Kills a trial that takes too long. Its death is the outcome.
+    /// Kills a trial that takes too long. Its exit then ends the trial.
     pub fn tick(&mut self, now: Time) {
         if let Some(trial) = &mut self.trial {
             if trial.deadline().is_some_and(|until| until <= now) {
@@ -98,7 +101,7 @@ impl Upgrader {
         }
     }
 
-    /// Takes note of the death of a child. `None`: it was not the trial. Otherwise the outcome of the trial.
+    /// Handles the exit of a child. Returns the outcome of the trial, or `None` if the child was not the trial.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus) -> Option<Result<(), Reason>> {
         let trial = self.trial.take_if(|trial| trial.pid() == pid)?;
         let outcome = trial.outcome(status);
@@ -111,7 +114,7 @@ impl Upgrader {
         std::mem::take(&mut self.is_accepted)
     }
 
-    /// Becomes the executable that is now at our own path. Returns only when that failed, with the reason.
+    /// Executes the program that is now at our own path, in this process. Returns only if that failed, with the reason.
     pub fn execute(&self, mut state: SavedState) -> Reason {
         let pipe = match process::pipe_containing(state.render().as_bytes()) {
             Ok(pipe) => pipe,
@@ -125,7 +128,7 @@ impl Upgrader {
         exec::replace(&self.program(), environment, &kept).into()
     }
 
-    /// Our own command line, as it was given.
+    /// Our own command line, unchanged.
     fn program(&self) -> Program {
         let path = std::env::var_os("PATH");
         let words = self.invocation.words.iter();
@@ -139,7 +142,7 @@ impl Upgrader {
         }
     }
 
-    /// Our own environment, as it was given.
+    /// Our own environment, without the variable of an earlier upgrade.
     fn environment(&self) -> impl Iterator<Item = &CStr> {
         let given = self.invocation.environment.iter().copied();
         given.filter(|string| variable::name(string) != VARIABLE)

@@ -1,4 +1,4 @@
-//! The trial of a new program before an upgrade: both sides of it.
+//! The trial of a new program before an upgrade: the side of the new program, and the side of the running one.
 
 use super::SavedState;
 use crate::cli;
@@ -13,13 +13,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-/// How long the new program may take to answer.
+/// The longest time that the new program may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The answer of a new program that accepts the state. Its version follows.
 const TRIAL_ACCEPTED: &str = "understood by start_server ";
 
-/// The new program's side. `words` is the command line with which it would continue, and the state is on standard
+/// The new program's side. `words` is the command line with which it would continue. It reads the state from standard
 /// input.
 pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error> {
     if !matches!(cli::parse(words, posixly_correct)?, cli::Command::Run(_)) {
@@ -31,7 +31,7 @@ pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error
     Ok(format!("{TRIAL_ACCEPTED}{}\n", env!("CARGO_PKG_VERSION")))
 }
 
-/// The running program's side: a child that is being asked.
+/// The running program's side: the child that executes the new program.
 pub struct Trial {
     child: ForkedChild,
     answer: OwnedFd,
@@ -69,7 +69,7 @@ impl Trial {
         self.child.pid
     }
 
-    /// When it is to be killed, unless it has been.
+    /// The time at which the child must be killed; `None` if it was killed already.
     pub fn deadline(&self) -> Option<Time> {
         (!self.is_killed).then_some(self.until)
     }
@@ -80,7 +80,7 @@ impl Trial {
         let _ = process::signal(self.child.pid, libc::SIGKILL);
     }
 
-    /// Reads the answer of a child that has died, or finds the reason why there is none.
+    /// Reads the answer of a child that has exited, or finds the reason why there is none.
     pub fn outcome(self, status: WaitStatus) -> Result<(), Reason> {
         if let Some(failure) = exec::read_report(self.child.report) {
             return Err(failure.error.into());

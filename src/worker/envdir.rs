@@ -15,7 +15,7 @@ pub type Variables = Vec<(OsString, OsString)>;
 /// unreadable files and directories are ignored without a warning, and so is a missing envdir.
 ///
 /// # Errors
-/// An error that says nothing about the content: no descriptor, no memory, a disk error.
+/// An error that does not depend on the files: no free descriptor, no memory, or a disk error.
 pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
     let mut variables = Variables::new();
     let entries = match sys::retry(|| fs::read_dir(dir)) {

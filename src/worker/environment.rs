@@ -1,5 +1,5 @@
-//! The environment of workers: inherited variables, the options that stand for variables, and envdir. The later of
-//! these wins.
+//! The environment of workers: inherited variables, the options that are also variables, and envdir. A later one of
+//! these overrides an earlier one.
 
 use crate::error::Reason;
 use crate::saved::record;
@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::path::PathBuf;
 
 pub struct Environment {
-    /// The inherited variables, and the options that stand for variables.
+    /// The inherited variables, and the options that are also variables.
     base: Vec<Cow<'static, CStr>>,
     envdir: Option<PathBuf>,
     /// The variables that envdir held when it was last read, sorted by name.
@@ -78,7 +78,7 @@ impl Environment {
                     self.set(&name, &value);
                 }
             }
-            // A worker with old variables is better than one without.
+            // Old variables are better for a worker than none.
             Err(error) => {
                 let reason = Reason::from(error);
                 warn(format!(
@@ -99,7 +99,7 @@ impl Environment {
         }
     }
 
-    /// Returns true if [`refresh`](Environment::refresh) can find anything new.
+    /// Whether [`refresh`](Environment::refresh) can find anything new.
     pub fn can_change(&self) -> bool {
         self.envdir.is_some()
     }

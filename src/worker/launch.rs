@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// Starts workers that differ in their environment only.
+/// Starts workers of one program. Only their environments and readiness channels differ.
 pub struct Launcher {
     program: Program,
     name: OsString,

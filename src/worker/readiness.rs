@@ -1,8 +1,8 @@
 //! The channels on which workers report that they are ready: by datagrams of sd_notify(3), or with a newline on a pipe.
 //!
-//! Each generation has a channel of its own, so that a late message of an old worker is not taken for one of a new
-//! worker. The channel stays open for as long as its worker lives. Some servers, such as puma, go on sending, and would
-//! get an error from a full or missing socket.
+//! Each generation has a channel of its own, so that a late message of an old worker is not mistaken for a message of a
+//! new one. The channel stays open as long as its worker lives: some servers, such as puma, keep sending, and would get
+//! an error from a full or missing socket.
 
 use crate::error::{Error, Reason};
 use crate::saved::record;
@@ -28,7 +28,7 @@ pub enum Message {
     Ready,
     /// The worker needs this much time, counted from now.
     Extend(Duration),
-    /// A text for people.
+    /// A text for the operator.
     Status(String),
 }
 
@@ -55,7 +55,7 @@ record! {
 
 /// The worker's end of its channel.
 pub struct WorkerEnd {
-    /// Names the channel to the worker.
+    /// The variable in which the worker finds its channel.
     pub variable: CString,
     /// The writing end of a pipe, and its number in the worker.
     pipe: Option<(OwnedFd, RawFd)>,
@@ -88,7 +88,8 @@ impl ReadyConfig {
         self.open(&[]).map(drop)
     }
 
-    /// Opens a channel for a new worker, unless the interval decides. The worker is given the `others` too.
+    /// Opens a channel for a new worker; `None` with `--ready=interval`. `others` are the other descriptors that the
+    /// worker inherits.
     pub fn open(&self, others: &[FdMapping]) -> Result<Option<(ReadyChannel, WorkerEnd)>, Error> {
         match self.readiness {
             Readiness::Interval => Ok(None),
@@ -182,7 +183,7 @@ impl ReadyChannel {
             match count {
                 Ok(count) if is_socket && count > MAX_DATAGRAM => {}
                 Ok(count) if is_socket => messages.extend(parse(&buffer[..count])),
-                // s6 and dinit allow a worker to write the newline and close at once: the newline counts first.
+                // As under s6 and dinit, a worker may write the newline and close at once. The newline counts first.
                 Ok(0) if !messages.is_empty() => break,
                 Ok(0) => return None,
                 Ok(count) => {
@@ -198,7 +199,7 @@ impl ReadyChannel {
 }
 
 /// Parses a datagram and ignores unknown variables. BARRIER=1 needs no answer: the sender waits until the descriptor
-/// that comes with it is closed, and [`datagram::receive`] does not take it.
+/// that comes with the datagram is closed, and [`datagram::receive`] does not keep that descriptor.
 fn parse(datagram: &[u8]) -> Vec<Message> {
     let text = String::from_utf8_lossy(datagram);
     let mut messages = Vec::new();
@@ -226,10 +227,10 @@ struct NotifyFolder {
 }
 
 impl NotifyFolder {
-    /// Makes the folder, in which the socket is not bound yet.
+    /// Makes the folder. The caller binds the socket in it.
     ///
-    /// A worker that has dropped its privileges must reach the socket, so everybody may pass through the folder. But
-    /// nobody else can list it, and the name of the socket is random.
+    /// A worker that has dropped its privileges must reach the socket, so every user may pass through the folder. No
+    /// other user can list the folder, and the name of the socket is random.
     fn new(runtime_dir: &Path) -> io::Result<NotifyFolder> {
         let prefix = env::current_dir()?.join(runtime_dir).join("start_server-");
         let path = file::make_folder(&prefix)?;
@@ -246,7 +247,7 @@ impl NotifyFolder {
 
 impl Drop for NotifyFolder {
     fn drop(&mut self) {
-        // A cleaner of temporary folders may have removed them already.
+        // A program that cleans temporary folders may have removed them already.
         let _ = fs::remove_file(&self.socket);
         let _ = fs::remove_dir(&self.path);
     }
