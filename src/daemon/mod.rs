@@ -155,8 +155,9 @@ impl Daemon {
         while self.log.lines.is_blocked() && self.waiter.now < end {
             let stderr = io::stderr();
             let timeout = end.saturating_sub(self.waiter.now);
-            // If poll fails, the loop does not sleep, but the clock still ends it in time.
-            let _ = poll::wait(&mut [Interest::writable(stderr.as_fd())], Some(timeout));
+            if poll::wait(&mut [Interest::writable(stderr.as_fd())], Some(timeout)).is_err() {
+                return;
+            }
             self.waiter.now = clock::now();
             self.flush();
         }
