@@ -1,9 +1,10 @@
 //! The departures from Perl's start_server: each row of that table, with a test that fails against Perl's.
 
 use crate::support::fixtures::{by_envdir, serve, with_role, without_port, RESTART, USUAL};
+use crate::support::reading::rest;
 use crate::support::{ask, kernel, now, program, run_beside, Scratch, Server, Setup};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{symlink, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
@@ -334,14 +335,8 @@ fn a_stranger_with_the_pid_of_a_stale_file_is_not_signalled() {
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("start_server is not running"), "{said}");
     }
-    let mut echo = String::new();
     stranger.stdin.take().unwrap().write_all(b"alive").unwrap();
-    stranger
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut echo)
-        .unwrap();
+    let echo = rest(stranger.stdout.take().unwrap());
     assert!(stranger.wait().unwrap().success());
     assert_eq!(echo, "alive");
 }

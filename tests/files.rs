@@ -1,13 +1,11 @@
 //! The files that start_server keeps and reads: pid file, status file, log, envdir; and `--daemonize`.
 
 use crate::support::fixtures::{serve, without_port};
-use crate::support::{ask, kernel, Finished, Server, Setup};
+use crate::support::{ask, ask_path, kernel, Finished, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 
 /// Restarts, and waits until the worker of this generation has begun.
 fn restart(server: &Server, generation: u64) {
@@ -432,11 +430,8 @@ mod daemonize {
         let daemon = Daemon::start(serve(["--path=socket"]), ":");
         let server = daemon.server();
         let worker = server.worker(1).pid;
-        let mut connection = UnixStream::connect(server.scratch.path("socket")).unwrap();
-        connection.write_all(b"?").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer, format!("1 {worker}\n"));
+        let socket = server.scratch.path("socket");
+        assert_eq!(ask_path(&socket).unwrap(), (1, worker));
         daemon.stop();
         server.eventually("nothing left", || {
             let left = ["socket", "pid"].map(|name| server.scratch.path(name).exists());

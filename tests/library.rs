@@ -1,10 +1,11 @@
 //! The library crate, as a worker under start_server uses it.
 
+use crate::support::reading::rest;
 use crate::support::{kernel, worker::ARGUMENTS, Scratch, Server, Setup};
 use server_starter::{generation, listeners, ready, Error};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -153,12 +154,6 @@ fn told(server: &Server, generation: u64) -> String {
     })
 }
 
-fn text_of(mut connection: impl Read) -> String {
-    let mut text = String::new();
-    connection.read_to_string(&mut text).unwrap();
-    text
-}
-
 /// What a worker tells that start_server did not start, with a variable of its
 /// as given and nothing on standard input.
 fn told_alone(task: &str, variable: Option<(&str, &str)>) -> String {
@@ -192,11 +187,11 @@ fn sockets_are_taken_by_name_and_serve_in_every_generation() {
         let answer = format!("generation {expected}");
 
         assert_eq!(
-            text_of(TcpStream::connect(("127.0.0.1", tcp)).unwrap()),
+            rest(TcpStream::connect(("127.0.0.1", tcp)).unwrap()),
             answer
         );
         let path = server.scratch.path(UNIX);
-        assert_eq!(text_of(UnixStream::connect(path).unwrap()), answer);
+        assert_eq!(rest(UnixStream::connect(path).unwrap()), answer);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"?", ("127.0.0.1", udp)).unwrap();
         let mut text = [0; 64];

@@ -4,11 +4,12 @@
 //! Both must be static: `START_SERVER` names the one, `HELLO` the other, the example `hello`. `.ci/targets` builds
 //! them and runs this.
 
+use crate::support::reading::rest;
 use crate::support::{
     free_port, is_static, kernel, program, skipped, Finished, Scratch, Server, Setup,
 };
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -102,9 +103,7 @@ impl Root {
     fn ask(&self) -> String {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         connection.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
+        rest(connection)
     }
 
     /// There is nothing more in it than in the beginning, but perhaps a log.

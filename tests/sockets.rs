@@ -2,13 +2,11 @@
 //! notice a restart.
 
 use crate::support::fixtures::without_port;
-use crate::support::{ask, free_port, kernel, Report, Setup};
+use crate::support::{ask, ask_path, free_port, kernel, Report, Setup};
 use std::fs;
-use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// What the one worker of a command line reports.
@@ -34,15 +32,6 @@ fn seen(report: &Report) -> Vec<(String, String)> {
 
 fn names(report: &Report) -> Vec<String> {
     report.ports().into_iter().map(|(name, _)| name).collect()
-}
-
-/// What a worker behind a Unix socket answers.
-fn ask_path(path: &Path) -> String {
-    let mut answer = String::new();
-    let mut connection = UnixStream::connect(path).unwrap();
-    connection.write_all(b"?").unwrap();
-    connection.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
@@ -270,7 +259,7 @@ fn a_unix_socket_is_open_to_all_whatever_the_umask_and_gone_in_the_end() {
         let data = fs::metadata(path).unwrap();
         assert!(data.file_type().is_socket());
         assert_eq!(data.permissions().mode() & 0o7777, 0o777);
-        assert_eq!(ask_path(path), format!("1 {}\n", report.pid));
+        assert_eq!(ask_path(path).unwrap(), (1, report.pid));
     }
     // What the worker makes is under the caller's umask.
     let made = fs::metadata(server.scratch.path("report.1")).unwrap();
@@ -293,7 +282,7 @@ fn a_dead_socket_file_is_replaced_and_that_is_said() {
     let server = setup.start();
     let report = server.worker(1);
     server.says("removing existing socket file:sock");
-    assert_eq!(ask_path(&path), format!("1 {}\n", report.pid));
+    assert_eq!(ask_path(&path).unwrap(), (1, report.pid));
 }
 
 #[test]
@@ -303,7 +292,7 @@ fn a_unix_socket_serves_across_a_restart() {
     for generation in 1..=3 {
         server.up(&[generation]);
         let pid = server.worker(generation).pid;
-        assert_eq!(ask_path(&path), format!("{generation} {pid}\n"));
+        assert_eq!(ask_path(&path).unwrap(), (generation, pid));
         server.hup();
     }
 }

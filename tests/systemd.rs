@@ -7,7 +7,6 @@ mod manager;
 
 use crate::support::{kernel, program, skipped, Report, Setup};
 use std::fs;
-use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -83,13 +82,7 @@ fn names(report: &Report) -> Vec<String> {
     report.ports().into_iter().map(|(name, _)| name).collect()
 }
 
-/// The answer to a question that was asked before.
-fn answer(mut connection: impl Read) -> String {
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    answer
-}
-
+/// What a worker answers.
 fn says(report: &Report) -> String {
     format!("{} {}\n", report.generation, report.pid)
 }

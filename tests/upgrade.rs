@@ -5,6 +5,7 @@ mod in_progress;
 
 use crate::support::clients::{Clients, Ends};
 use crate::support::fixtures::USUAL;
+use crate::support::waiting::{now, LIMIT};
 use crate::support::worker::LIVE;
 use crate::support::{ask, kernel, program, run_beside, skipped, Report, Scratch, Server, Setup};
 use std::fs;
@@ -237,7 +238,10 @@ fn signals_that_come_together_with_it_are_obeyed() {
         let upgraded = server.count(UPGRADED);
         kernel::kill(server.pid(), libc::SIGUSR2);
         // At one time or another in the course of it.
-        while server.count("received USR2") < round {}
+        let begun = now();
+        while server.count("received USR2") < round {
+            assert!(begun.elapsed() < LIMIT, "{}", server.log());
+        }
         for _ in 0..round * 100 {
             std::hint::spin_loop();
         }

@@ -1,9 +1,8 @@
 //! Nobody reads the log, or its reader dies: nothing waits for it, and what is lost is counted.
 
 use crate::support::fixtures::{serve, with_role};
+use crate::support::reading::{open_fifo, read_until, rest};
 use crate::support::{ask, kernel, now, Server, Setup};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -15,13 +14,6 @@ fn with_error(setup: Setup, error: &OwnedFd) -> Setup {
 
 /// What the worker runs before it serves: more than a pipe has room for.
 const FLOOD: &str = "{ yes flood | head -c 1000000 >&2 & }";
-
-/// Everything until all writers are gone.
-fn rest(reader: OwnedFd) -> String {
-    let mut text = Vec::new();
-    File::from(reader).read_to_end(&mut text).unwrap();
-    String::from_utf8_lossy(&text).into_owned()
-}
 
 #[test]
 fn a_flooded_pipe_that_nobody_reads_delays_no_restart_and_no_end() {
@@ -50,13 +42,12 @@ fn lines_that_found_no_room_are_counted_and_told_when_it_flows_again() {
     server.worker(1);
     server.up(&[1]);
     server.restart(2);
-    let text = std::thread::scope(|scope| {
-        let text = scope.spawn(|| rest(reader));
-        // Its last lines come when there is room: when the others have been read.
-        server.idle();
-        server.stop();
-        text.join().unwrap()
+    // The last lines only come when the others have been read.
+    let mut text = read_until(&reader, |text| {
+        text.contains(" lines could not be written\n")
     });
+    server.stop();
+    text += &rest(reader);
     let lost: usize = text
         .lines()
         .filter_map(|line| line.strip_suffix(" lines could not be written"))
@@ -98,13 +89,10 @@ fn a_terminal_held_by_ctrl_s_delays_nothing_and_gets_its_lines_later() {
     server.restart(2);
     kernel::let_flow(&program, true);
     // Of the test's side, since at the end of the last program's a terminal forgets what was not read.
-    let mut shown = String::new();
-    let mut user = File::from(user);
-    while !shown.contains("starting new worker") || !shown.contains("received HUP") {
-        let mut bytes = [0; 4096];
-        let count = user.read(&mut bytes).unwrap();
-        shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
-    }
+    let expected = ["starting new worker", "received HUP"];
+    read_until(&user, |shown| {
+        expected.iter().all(|line| shown.contains(line))
+    });
     kernel::let_flow(&program, false);
     server.restart(3);
     server.stop();
@@ -211,10 +199,10 @@ fn a_log_that_is_a_fifo_without_a_reader_holds_nobody_up_and_its_lost_lines_are_
     assert!(server.scratch.path("refused").exists());
     server.restart(2);
     server.idle();
-    let reader = File::open(&fifo).unwrap();
+    let reader = open_fifo(&fifo);
     server.restart(3);
     server.stop();
-    let text = rest(reader.into());
+    let text = rest(reader);
     let (lost, told): (Vec<_>, Vec<_>) = text
         .lines()
         .filter(|line| *line != "nobody reads this")
@@ -243,13 +231,10 @@ fn a_reader_of_a_fifo_may_come_and_go() {
     server.worker(1);
     server.up(&[1]);
     for generation in [2, 4, 6] {
-        let mut reader = BufReader::new(File::open(&fifo).unwrap());
+        let reader = open_fifo(&fifo);
         server.restart(generation);
-        let mut line = String::new();
-        while !line.contains("received HUP") {
-            line.clear();
-            assert_ne!(reader.read_line(&mut line).unwrap(), 0);
-        }
+        let text = read_until(&reader, |text| text.contains("received HUP"));
+        assert!(text.contains("received HUP"), "{text}");
         drop(reader);
         server.restart(generation + 1);
     }

@@ -1,5 +1,6 @@
 //! What lies in envdir: odd files, files that change, ten thousand of them.
 
+use crate::support::clients::Ends;
 use crate::support::fixtures::serve;
 use crate::support::{kernel, permissions_count, skipped, Scratch};
 use std::collections::BTreeSet;
@@ -138,10 +139,10 @@ fn what_changes_while_it_is_read_is_each_time_a_value_that_was_there() {
     let enough = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| change_all_the_time(&server.scratch, &enough));
+        let _ends = Ends(&enough);
         for generation in 2..=30 {
             server.restart(generation);
         }
-        enough.store(true, SeqCst);
     });
     let mut seen = BTreeSet::new();
     for generation in 1..=30 {

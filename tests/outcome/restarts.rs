@@ -1,9 +1,9 @@
 //! What `--restart` and `--stop` tell, and their exit statuses.
 
 use super::{notifying, restart, FAIL};
+use crate::support::reading::read_until;
 use crate::support::{kernel, Server, Setup};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Launches `--restart` and waits until its HUP was obeyed, which the log file tells that is opened then.
@@ -71,20 +71,7 @@ fn it_counts_the_old_workers() {
 
 /// What has been shown on a terminal, as soon as it ends with this.
 fn shown(user: &OwnedFd, end: &str) -> String {
-    let mut shown = Vec::new();
-    let mut file = File::from(user.try_clone().unwrap());
-    let text = |shown: &[u8]| String::from_utf8_lossy(shown).into_owned();
-    for _ in 0..100 {
-        if text(&shown).ends_with(end) {
-            break;
-        }
-        if kernel::readable(&[user.as_raw_fd()]).is_some() {
-            let mut bytes = [0; 4096];
-            let count = file.read(&mut bytes).unwrap();
-            shown.extend_from_slice(&bytes[..count]);
-        }
-    }
-    text(&shown)
+    read_until(user, |shown| shown.ends_with(end))
 }
 
 #[test]

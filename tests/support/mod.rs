@@ -5,14 +5,15 @@ pub mod fixtures;
 pub mod kernel;
 mod needs;
 mod processes;
+pub mod reading;
 mod report;
 mod scratch;
 mod server;
 mod setup;
-mod waiting;
+pub mod waiting;
 pub mod worker;
 
-pub use clients::{ask, free_port};
+pub use clients::{ask, ask_path, free_port};
 pub use needs::{permissions_count, skipped};
 pub use processes::{descriptors, is_asleep};
 pub use report::Report;

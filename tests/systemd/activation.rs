@@ -1,7 +1,8 @@
 //! Sockets that are taken over from a service manager.
 
-use super::{activated, answer, bound, bound_at, count, given, is_ours, names, says, systemds};
-use crate::support::{ask, free_port, kernel, program, Scratch, Setup};
+use super::{activated, bound, bound_at, count, given, is_ours, names, says, systemds};
+use crate::support::reading::rest;
+use crate::support::{ask, ask_path, free_port, kernel, program, Scratch, Setup};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -67,9 +68,7 @@ fn a_socket_that_a_path_asks_for_is_taken_over() {
     let report = server.worker(1);
     assert_eq!(names(&report), [path.to_str().unwrap()]);
     assert!(is_ours(&report, report.ports()[0].1, &socket));
-    let mut connection = UnixStream::connect(&path).unwrap();
-    connection.write_all(b"?").unwrap();
-    assert_eq!(answer(connection), says(&report));
+    assert_eq!(ask_path(path.as_ref()).unwrap(), (1, report.pid));
     server.stop();
     assert!(!server.log().contains("removing existing socket file"));
 }
@@ -234,8 +233,8 @@ fn a_socket_outlives_start_server_and_who_connects_in_between_is_served() {
         by_path.write_all(b"?").unwrap();
         let mut server = activated(&[&tcp, &unix], options).start();
         let report = server.worker(1);
-        assert_eq!(answer(by_port), says(&report));
-        assert_eq!(answer(by_path), says(&report));
+        assert_eq!(rest(by_port), says(&report));
+        assert_eq!(rest(by_path), says(&report));
         server.hup();
         server.up(&[2]);
         server.stop();
@@ -345,9 +344,7 @@ fn systemd_socket_activate_hands_over_what_a_port_and_a_path_ask_for() {
     assert_eq!(names(&report), [format!("127.0.0.1:{port}"), path.clone()]);
     assert_eq!(count(&report, port), 1);
     assert_eq!(report.variable("LISTEN_FDS"), None);
-    let mut connection = UnixStream::connect(&path).unwrap();
-    connection.write_all(b"?").unwrap();
-    assert_eq!(answer(connection), says(&report));
+    assert_eq!(ask_path(path.as_ref()).unwrap(), (1, report.pid));
     server.stop();
     assert!(Path::new(&path).exists());
 }

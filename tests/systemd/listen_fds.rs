@@ -1,6 +1,7 @@
 //! `--listen-fds`: sockets that are handed on as a service manager would.
 
-use super::{activated, answer, bound, is_ours, names, systemds};
+use super::{activated, bound, is_ours, names, systemds};
+use crate::support::reading::rest;
 use crate::support::{ask, free_port, program, Report, Setup};
 use std::ffi::OsString;
 use std::io::Write;
@@ -260,6 +261,7 @@ fn systemds_own_proxy_takes_the_sockets() {
         return;
     };
     let behind = TcpListener::bind("127.0.0.1:0").unwrap();
+    behind.set_nonblocking(true).unwrap();
     let port = free_port();
     let mut server = Setup::new(["--interval=0", "--listen-fds", "--status-file=status"])
         .args([&format!("--port=127.0.0.1:{port}"), "--"])
@@ -270,8 +272,10 @@ fn systemds_own_proxy_takes_the_sockets() {
     for generation in 1..=2 {
         server.up(&[generation]);
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        behind.accept().unwrap().0.write_all(b"hello").unwrap();
-        assert_eq!(answer(client), "hello");
+        let (mut accepted, _) = server.eventually("the proxy", || behind.accept().ok());
+        accepted.write_all(b"hello").unwrap();
+        drop(accepted);
+        assert_eq!(rest(client), "hello");
         server.hup();
     }
     server.up(&[3]);
