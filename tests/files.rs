@@ -1,7 +1,7 @@
 //! The files that start_server keeps and reads: pid file, status file, log, envdir; and `--daemonize`.
 
 use crate::support::fixtures::{serve, without_port};
-use crate::support::{ask, ask_path, kernel, Finished, Server, Setup};
+use crate::support::{ask, ask_path, kernel, Daemon, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -348,87 +348,43 @@ mod envdir {
 mod daemonize {
     use super::*;
 
-    /// A start_server in the background. It is killed in the end, and its worker then ends by itself.
-    struct Daemon {
-        pid: i32,
-        caller: Finished,
-    }
-
-    impl Drop for Daemon {
-        fn drop(&mut self) {
-            // While the file is locked the number in it is that of its process, and nobody else's.
-            let path = self.server().scratch.path("pid");
-            if File::open(path).is_ok_and(|file| kernel::is_locked(&file)) {
-                let pid = self.server().scratch.read("pid");
-                kernel::kill(pid.trim_end().parse().unwrap(), libc::SIGKILL);
-            }
-        }
-    }
-
-    impl Daemon {
-        /// `line` is shell for the worker to run first.
-        fn start(setup: Setup, line: &str) -> Daemon {
-            let setup = setup.args(["--daemonize", "--log-file=log", "--pid-file=pid"]);
-            let caller = setup.worker_after(line).finish();
-            let mut daemon = Daemon { pid: 0, caller };
-            assert_eq!(
-                daemon.caller.status.code(),
-                Some(0),
-                "{}",
-                daemon.caller.said
-            );
-            daemon.pid = daemon.server().eventually("the pid file", || {
-                let text = daemon.server().scratch.read("pid");
-                text.strip_suffix('\n').map(|pid| pid.parse().unwrap())
-            });
-            daemon
-        }
-
-        fn server(&self) -> &Server {
-            &self.caller.server
-        }
-
-        fn stop(&self) {
-            let file = File::open(self.server().scratch.path("pid")).unwrap();
-            assert!(kernel::is_locked(&file));
-            kernel::kill(self.pid, libc::SIGTERM);
-            self.server().eventually("the end of the lock", || {
-                (!kernel::is_locked(&file)).then_some(())
-            });
-        }
+    /// `line` is shell for the worker to run first.
+    fn start(setup: Setup, line: &str) -> Daemon {
+        let options = ["--daemonize", "--log-file=log", "--pid-file=pid"];
+        Daemon::of(setup.args(options).worker_after(line).finish())
     }
 
     #[test]
     fn it_goes_on_in_a_session_of_its_own_and_the_caller_returns() {
-        let daemon = Daemon::start(serve([]), ":");
-        assert_ne!(daemon.pid, daemon.server().pid());
-        let session = kernel::session(daemon.pid);
+        let daemon = start(serve([]), ":");
+        assert_ne!(daemon.pid(), daemon.server.pid());
+        let session = kernel::session(daemon.pid());
         assert_ne!(session, kernel::session(0));
         // A leader could get a controlling terminal by opening one.
-        assert_ne!(session, daemon.pid);
-        let worker = daemon.server().worker(1).pid;
+        assert_ne!(session, daemon.pid());
+        let worker = daemon.server.worker(1).pid;
         assert_eq!(kernel::session(worker), session);
         daemon.stop();
-        let log = daemon.server().log();
+        let log = daemon.server.log();
         assert!(log.ends_with("exiting\n"), "{log}");
     }
 
     #[test]
     fn a_restart_works_in_the_background() {
-        let daemon = Daemon::start(serve(["--status-file=status"]), ":");
+        let daemon = start(serve(["--status-file=status"]), ":");
         for generation in 1..=2 {
-            daemon.server().worker(generation);
-            daemon.server().up(&[generation]);
-            kernel::kill(daemon.pid, libc::SIGHUP);
+            daemon.server.worker(generation);
+            daemon.server.up(&[generation]);
+            kernel::kill(daemon.pid(), libc::SIGHUP);
         }
-        daemon.server().worker(3);
+        daemon.server.worker(3);
         daemon.stop();
     }
 
     #[test]
     fn a_socket_file_survives_the_processes_left_behind_and_goes_with_the_daemon() {
-        let daemon = Daemon::start(serve(["--path=socket"]), ":");
-        let server = daemon.server();
+        let daemon = start(serve(["--path=socket"]), ":");
+        let server = &daemon.server;
         let worker = server.worker(1).pid;
         let socket = server.scratch.path("socket");
         assert_eq!(ask_path(&socket).unwrap(), (1, worker));
@@ -443,21 +399,21 @@ mod daemonize {
     fn standard_input_is_dev_null() {
         let setup = serve([]);
         let input = File::open(setup.scratch.write("typed", "by the caller\n")).unwrap();
-        let daemon = Daemon::start(
+        let daemon = start(
             setup.with(|command| {
                 command.stdin(input);
             }),
             "cat >read",
         );
-        daemon.server().worker(1);
-        assert_eq!(fs::read(daemon.server().scratch.path("read")).unwrap(), b"");
+        daemon.server.worker(1);
+        assert_eq!(fs::read(daemon.server.scratch.path("read")).unwrap(), b"");
         daemon.stop();
     }
 
     #[test]
     fn standard_input_stays_the_socket_that_was_put_there() {
-        let daemon = Daemon::start(without_port(["--port=127.0.0.1:0=0"]), ":");
-        let report = daemon.server().worker(1);
+        let daemon = start(without_port(["--port=127.0.0.1:0=0"]), ":");
+        let report = daemon.server.worker(1);
         assert_eq!(report.ports(), [("127.0.0.1:0".to_string(), 0)]);
         assert_eq!(ask(report.tcp_port(0)).unwrap(), (1, report.pid));
         daemon.stop();

@@ -381,18 +381,12 @@ fn another_version_goes_on() {
 #[cfg(target_os = "linux")]
 #[test]
 fn process_1_upgrades_itself() {
-    let container = ["--map-root-user", "--pid", "--fork", "--mount-proc"];
-    let mut probe = Command::new("unshare");
-    probe.args(container).arg("true");
-    if !probe.status().is_ok_and(|status| status.success()) {
-        return skipped("unshare that may make a container");
-    }
+    let options = ["--pid", "--fork", "--mount-proc", "--kill-child=KILL"];
+    let Some(mut unshare) = crate::support::container(&options) else {
+        return;
+    };
     let place = Place::new();
-    let mut unshare = Command::new("unshare");
-    unshare
-        .args(container)
-        .arg("--kill-child=KILL")
-        .arg(place.0.path("start_server"));
+    unshare.arg(place.0.path("start_server"));
     let mut server = Setup::by(unshare, USUAL).role("serve").up();
     assert_eq!(server.scratch.read("pid"), "1\n");
     // Seen from outside it has another number.

@@ -3,11 +3,10 @@
 use super::{is_as_before, FAILURE, RECOVERY};
 use crate::support::fixtures::serve;
 use crate::support::worker::LIVE;
-use crate::support::{ask, kernel, program, skipped, Server, Setup};
+use crate::support::{ask, container, kernel, program, Server, Setup};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A setup whose folder `disk` is a disk of its own, with room for very little; `None` where nobody lets us.
 fn on_small_disk(options: &[&str]) -> Option<Setup> {
@@ -16,15 +15,7 @@ fn on_small_disk(options: &[&str]) -> Option<Setup> {
 
 /// As above; `line` is shell that runs start_server.
 fn on_small_disk_by(line: &str, options: &[&str]) -> Option<Setup> {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--map-root-user", "--mount"]);
-    let mut probe = Command::new("unshare");
-    probe.args(["--map-root-user", "--mount"]);
-    probe.args(["mount", "-t", "tmpfs", "none", "/mnt"]);
-    if !probe.output().is_ok_and(|probe| probe.status.success()) {
-        skipped("unshare that may mount");
-        return None;
-    }
+    let mut unshare = container(&["--mount"])?;
     let line = format!("mount -t tmpfs -o size=64k none disk && {{ {line}; }}");
     unshare.args(["sh", "-c", &line]).arg(program());
     Some(

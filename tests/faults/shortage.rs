@@ -1,8 +1,8 @@
 //! Processes, memory or descriptors run out: nothing but the start waits until there are enough again.
 
-use crate::support::fixtures::serve;
+use crate::support::fixtures::{serve, USUAL};
 use crate::support::worker::LIVE;
-use crate::support::{ask, kernel, program, skipped, Setup};
+use crate::support::{ask, container, kernel, program, skipped, Setup};
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
@@ -73,16 +73,11 @@ fn with_too_many_processes_the_old_worker_serves_on_and_the_restart_completes_wi
 /// of the container, has died: for the system that is a want of memory.
 #[test]
 fn without_memory_for_a_fork_it_tries_again_and_obeys() {
-    let container = ["--map-root-user", "--pid"];
-    let mut probe = Command::new("unshare");
-    probe.args(container).arg("true");
-    if !probe.status().is_ok_and(|status| status.success()) {
-        return skipped("unshare that may make a container");
-    }
-    let mut unshare = Command::new("unshare");
-    unshare.args(container).arg(program());
-    let options = ["--port=127.0.0.1:0", "--interval=0", "--pid-file=pid"];
-    let setup = Setup::by(unshare, options).args(["--status-file=status", "--path=socket"]);
+    let Some(mut unshare) = container(&["--pid"]) else {
+        return;
+    };
+    unshare.arg(program());
+    let setup = Setup::by(unshare, USUAL).args(["--path=socket"]);
     let mut server = setup
         .args(["--", "sh", "-c", &format!("trap : TERM; {LIVE}")])
         .launch();

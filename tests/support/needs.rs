@@ -25,3 +25,20 @@ pub fn skipped(need: &str) {
         .to_string();
     let _ = writeln!(std::io::stderr(), "{test}: skipped, for want of {need}");
 }
+
+/// A command that runs what follows in a container, made by unshare(1) with these options; `None` where it may not,
+/// which is said.
+#[cfg(target_os = "linux")]
+pub fn container(options: &[&str]) -> Option<Command> {
+    let unshare = || {
+        let mut unshare = Command::new("unshare");
+        unshare.arg("--map-root-user").args(options);
+        unshare
+    };
+    let may = unshare().arg("true").output();
+    if !may.is_ok_and(|ended| ended.status.success()) {
+        skipped("unshare that may make a container");
+        return None;
+    }
+    Some(unshare())
+}

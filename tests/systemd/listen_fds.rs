@@ -117,16 +117,10 @@ fn an_empty_listen_pid_in_envdir_stays_empty() {
 #[test]
 fn listen_pid_is_the_workers_number_however_long_that_is() {
     // As process 1 of a container it gives its workers the numbers from 2 on.
-    let container = || {
-        let mut unshare = std::process::Command::new("unshare");
-        unshare.args(["--map-root-user", "--pid", "--fork", "--kill-child"]);
-        unshare
+    let options = ["--pid", "--fork", "--kill-child"];
+    let Some(mut command) = crate::support::container(&options) else {
+        return;
     };
-    let probe = container().arg("true").output();
-    if !probe.is_ok_and(|probe| probe.status.success()) {
-        return crate::support::skipped("unshare that may make a container");
-    }
-    let mut command = container();
     command.arg(program());
     let server = Setup::by(command, ["--interval=0", "--listen-fds"])
         .role("exit:1")
