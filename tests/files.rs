@@ -206,7 +206,7 @@ mod envdir {
     #[test]
     fn a_file_is_a_variable_and_its_first_line_the_value() {
         type Row = (&'static str, &'static [u8], Option<&'static [u8]>);
-        const FILES: [Row; 10] = [
+        const FILES: [Row; 11] = [
             ("A_LINE", b"value\n", Some(b"value")),
             ("NO_NEWLINE", b"value", Some(b"value")),
             ("TWO_LINES", b"one\ntwo\n", Some(b"one")),
@@ -215,10 +215,11 @@ mod envdir {
             ("BYTES", b"\xff=\xfe;\n", Some(b"\xff=\xfe;")),
             ("lower-case.and.dots", b"value\n", Some(b"value")),
             ("EMPTY_LINE", b"\nsecond\n", Some(b"")),
+            ("ONLY_A_NEWLINE", b"\n", Some(b"")),
             ("EMPTY", b"", None),
             (".HIDDEN", b"value\n", None),
         ];
-        let mut setup = serve(["--envdir=envdir"]);
+        let mut setup = serve(["--envdir=envdir"]).file("envdir/FOLDER/file", "value\n");
         for (name, text, _) in FILES {
             setup = setup.file(&format!("envdir/{name}"), text);
         }
@@ -228,6 +229,7 @@ mod envdir {
             let expected = expected.map(|value| OsStr::from_bytes(value).to_os_string());
             assert_eq!(report.variable(name), expected, "{name}");
         }
+        assert_eq!(report.variable("FOLDER"), None);
         // The worker can read it too.
         assert_eq!(report.variable("ENVDIR"), Some("envdir".into()));
     }

@@ -158,25 +158,6 @@ fn named_descriptors_and_others_stand_side_by_side() {
 }
 
 #[test]
-fn a_socket_on_standard_input_stays_there_in_a_daemon() {
-    let setup = Setup::new([
-        "--interval=0",
-        "--port=127.0.0.1:0=0",
-        "--daemonize",
-        "--log-file=daemon.log",
-        "--pid-file=pid",
-    ]);
-    let server = setup.role("serve").start();
-    let report = server.worker(1);
-    assert_eq!(ask(report.port()).unwrap(), (1, report.pid));
-    let pid: i32 = server.scratch.read("pid").trim().parse().unwrap();
-    kernel::kill(pid, libc::SIGTERM);
-    server.eventually("the daemon's end", || {
-        (!server.scratch.path("pid").exists()).then_some(())
-    });
-}
-
-#[test]
 fn without_listeners_the_variable_is_set_and_empty() {
     let report = report([]);
     assert_eq!(report.variable("SERVER_STARTER_PORT").unwrap(), "");
