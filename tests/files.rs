@@ -55,7 +55,7 @@ mod status_file {
     use super::*;
 
     #[test]
-    fn it_tells_of_every_worker_that_stands_oldest_first() {
+    fn it_tells_of_every_worker_that_is_up_oldest_first() {
         let mut server = serve(["--status-file=status"]).role("linger").start();
         let mut expected = Vec::new();
         for generation in 1..=3 {
@@ -235,7 +235,7 @@ mod envdir {
     }
 
     #[test]
-    fn what_has_no_value_is_passed_over_and_the_inherited_variable_stays() {
+    fn a_file_without_a_value_is_ignored_and_the_inherited_variable_stays() {
         let mut setup = serve(["--envdir=envdir"])
             .file("envdir/EMPTY", "")
             .file("envdir/DIRECTORY/file", "from the directory\n")
@@ -282,7 +282,7 @@ mod envdir {
         restart(&server, 3);
         check(3, [Some("inherited"), Some("three")]);
         fs::remove_dir_all(server.scratch.path("envdir")).unwrap();
-        // Not only a HUP starts a worker.
+        // A death starts a worker as well as a HUP does.
         kernel::kill(server.worker(3).pid, libc::SIGKILL);
         check(4, [Some("inherited"), None]);
     }
@@ -301,7 +301,7 @@ mod envdir {
         }
     }
 
-    /// The log of a restart, from the moment that the new worker stands until it waits or kills.
+    /// The log of a restart, from the moment that the new worker is up until it waits or kills.
     fn restart_of(mut setup: Setup, envdir: &[(&str, &str)]) -> String {
         for (name, value) in envdir {
             setup = setup.file(&format!("envdir/{name}"), format!("{value}\n"));

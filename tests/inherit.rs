@@ -1,4 +1,4 @@
-//! What a worker receives besides its sockets: environment, arguments, descriptors, folder, signals.
+//! A worker receives more than its sockets: environment, arguments, descriptors, folder, signals.
 
 use crate::support::fixtures::without_port;
 use crate::support::worker::LIVE;
@@ -133,7 +133,7 @@ fn envdir_covers_the_environment_and_is_read_for_each_worker() {
     server.scratch.write("env/ADDED", "two\n");
     server.hup();
     expect(2, ["inherited", "two", "two"]);
-    // What was inherited comes back.
+    // The inherited value comes back.
     fs::remove_file(server.scratch.path("env/ADDED")).unwrap();
     server.hup();
     expect(3, ["inherited", "two", "inherited"]);

@@ -57,7 +57,7 @@ fn say_ready() -> Result<(), Error> {
 /// Answers with its generation on each kind of socket, until SIGTERM kills it.
 fn serve() -> Result<(), Error> {
     let mut all = listeners()?;
-    // Not in the order of the command line.
+    // The order is not that of the command line.
     let udp = all.take(UDP)?.into_udp()?;
     let unix = all.take(UNIX)?.into_unix()?;
     let tcp = all.take(TCP)?.into_tcp()?;
@@ -154,8 +154,7 @@ fn told(server: &Server, generation: u64) -> String {
     })
 }
 
-/// What a worker tells that start_server did not start, with a variable of its
-/// as given and nothing on standard input.
+/// Runs a worker without start_server, with this variable of its and nothing on standard input, and gives its words.
 fn told_alone(task: &str, variable: Option<(&str, &str)>) -> String {
     let scratch = Scratch::new();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -201,7 +200,7 @@ fn sockets_are_taken_by_name_and_serve_in_every_generation() {
 
         if expected == 1 {
             server.hup();
-            // So that nobody else can answer.
+            // Until the first worker is gone it could answer too.
             server.says("old worker ");
             server.says("died, status:15");
         }
@@ -270,7 +269,7 @@ fn variables_that_start_server_would_not_set_are_errors_and_no_panic() {
             "8080=-1",
             "SERVER_STARTER_PORT is malformed: 8080=-1",
         ),
-        // Not open; and open, but no socket.
+        // The first is not open, and the second is open but no socket.
         ("list", PORT, "127.0.0.1:0=250", UNUSABLE),
         ("first", PORT, "127.0.0.1:0=0", UNUSABLE),
         (
@@ -315,7 +314,7 @@ fn ready_is_said_once_in_the_way_that_start_server_asks_for() {
             .role("library:ready")
             .start();
         for generation in 1..=2 {
-            server.eventually("a worker that stands", || {
+            server.eventually("a worker that is up", || {
                 let newest = server.status().last().copied();
                 newest.filter(|(found, _)| *found == generation)
             });

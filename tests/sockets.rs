@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// What the one worker of a command line reports.
+/// The report of the one worker of a command line.
 fn report<const N: usize>(options: [&str; N]) -> Report {
     let mut server = without_port(options).start();
     let report = server.worker(1);
@@ -135,7 +135,7 @@ fn a_port_is_found_at_the_descriptor_that_it_names() {
 }
 
 #[test]
-fn named_descriptors_and_others_stand_side_by_side() {
+fn named_descriptors_and_others_are_handed_over_together() {
     let report = report([
         "--port=127.0.0.1:0=20",
         "--port=[::1]:0",
@@ -242,7 +242,7 @@ fn a_unix_socket_is_open_to_all_whatever_the_umask_and_gone_in_the_end() {
         assert_eq!(data.permissions().mode() & 0o7777, 0o777);
         assert_eq!(ask_path(path).unwrap(), (1, report.pid));
     }
-    // What the worker makes is under the caller's umask.
+    // The files that the worker makes are under the caller's umask.
     let made = fs::metadata(server.scratch.path("report.1")).unwrap();
     assert_eq!(made.permissions().mode() & 0o777, 0o600);
     server.stop();
@@ -279,7 +279,7 @@ fn a_unix_socket_serves_across_a_restart() {
 }
 
 #[test]
-fn what_cannot_be_bound_ends_it_before_any_worker() {
+fn a_socket_that_cannot_be_bound_ends_it_before_any_worker() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("--port={}", taken.local_addr().unwrap());
     let values = [

@@ -207,7 +207,7 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
     server.stop();
 }
 
-/// What the trial has found good may be gone a moment later.
+/// The program that the trial has found good may be gone a moment later.
 #[test]
 fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
     let place = Place::new();
@@ -222,7 +222,7 @@ fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
     server.says("cannot upgrade, going on as before: No such file or directory\n");
     server.restart(2);
     let second = server.worker(2);
-    // What was to be kept is not left open for workers.
+    // The descriptors that were to be kept are not left open for workers.
     assert_eq!(numbers(&first), numbers(&second));
     server.eventually(&format!("{before:#?}"), || {
         (descriptors(&server) == before).then_some(())
@@ -281,7 +281,7 @@ fn the_lock_on_the_pid_file_is_never_let_go() {
 }
 
 #[test]
-fn what_could_not_be_written_yet_is_written_by_the_next_program() {
+fn lines_that_could_not_be_written_yet_are_written_by_the_next_program() {
     let place = Place::new();
     let command = "--log-file=| while [ ! -e flow ]; do sleep 0.1; done; cat >> log-file";
     let mut server = place.serve("flood", [command]).up();

@@ -1,4 +1,4 @@
-//! Nobody reads the log, or its reader dies: nothing waits for it, and what is lost is counted.
+//! Nobody reads the log, or its reader dies: nothing waits for it, and lost lines are counted.
 
 use crate::support::fixtures::{serve, with_role};
 use crate::support::reading::{open_fifo, read_until, rest};
@@ -12,7 +12,7 @@ fn with_error(setup: Setup, error: &OwnedFd) -> Setup {
     setup.with(|command| kernel::on_fork(command, move || kernel::duplicate(number, 2)))
 }
 
-/// What the worker runs before it serves: more than a pipe has room for.
+/// The worker runs this before it serves. It writes more than a pipe has room for.
 const FLOOD: &str = "{ yes flood | head -c 1000000 >&2 & }";
 
 #[test]
@@ -141,7 +141,7 @@ fn a_log_command_that_cannot_run_is_started_again_and_again_and_ends_nobody() {
     server.stop();
 }
 
-/// With a worker that writes more than anybody could read, and would die of SIGPIPE.
+/// Starts a worker that writes more than anybody could read, and that would die of SIGPIPE.
 fn flooding(log: &str) -> Server {
     with_role("flood", [log]).up()
 }

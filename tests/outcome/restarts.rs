@@ -1,4 +1,4 @@
-//! What `--restart` and `--stop` tell, and their exit statuses.
+//! The words of `--restart` and `--stop`, and their exit statuses.
 
 use super::{notifying, restart, FAIL};
 use crate::support::reading::read_until;
@@ -69,7 +69,7 @@ fn it_counts_the_old_workers() {
     server.stop();
 }
 
-/// What has been shown on a terminal, as soon as it ends with this.
+/// The text on a terminal, as soon as it ends with this.
 fn shown(user: &OwnedFd, end: &str) -> String {
     read_until(user, |shown| shown.ends_with(end))
 }
@@ -96,7 +96,7 @@ fn on_a_terminal_it_is_one_line_that_is_redrawn() {
 fn a_restart_that_is_given_up_is_status_3() {
     let mut server = notifying("ready:serve", ["--max-start-failures=1"]).up();
     for failed in 2..=4 {
-        // What failed before is not news.
+        // An earlier failure is not news.
         server.next_role(FAIL);
         let ended = restart(&server, []).finish();
         assert_eq!(ended.status.code(), Some(3), "{}", ended.said);

@@ -35,7 +35,8 @@ impl Daemon {
     }
 }
 
-/// The process whose pid file is there. While the file is locked the number in it is that of its process, and nobody else's.
+/// The process whose pid file is there. While the file is locked the number in it is that of its process, and nobody
+/// else's.
 pub fn pid_in_file(server: &Server) -> Option<i32> {
     let file = File::open(server.scratch.path("pid")).ok()?;
     if !kernel::is_locked(&file) {

@@ -1,4 +1,4 @@
-//! What the tests share: start_server in a scratch folder, the worker that it runs, and waiting for facts.
+//! The tests share this: start_server in a scratch folder, the worker that it runs, and waiting for facts.
 
 pub mod clients;
 mod daemon;

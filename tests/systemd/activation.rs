@@ -26,7 +26,7 @@ fn a_socket_that_a_port_asks_for_is_taken_over_under_the_name_that_was_typed() {
         ("stream [::1]", "[0:0::1]:P", "[0:0::1]:P"),
         ("stream [::1]", "::1:P", "[::1]:P"),
         ("stream [::]", "[::]:P", "[::]:P"),
-        // What systemd makes of a bare port serves both protocols, where the system is not told otherwise.
+        // The socket that systemd makes for a bare port serves both protocols, where the system is not told otherwise.
         #[cfg(target_os = "linux")]
         ("stream [::]", "P", "P"),
         #[cfg(target_os = "linux")]
@@ -216,7 +216,7 @@ fn a_port_whose_socket_is_meant_for_another_process_is_in_use() {
 }
 
 #[test]
-fn a_socket_outlives_start_server_and_who_connects_in_between_is_served() {
+fn a_socket_outlives_start_server_and_clients_that_connect_in_between_are_served() {
     let folder = Scratch::new();
     let path = folder.path("sock");
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -282,7 +282,7 @@ fn a_socket_that_is_taken_over_is_found_at_the_descriptor_that_its_port_names() 
 }
 
 #[test]
-fn what_is_no_socket_is_refused_with_one_line() {
+fn a_descriptor_that_is_no_socket_is_refused_with_one_line() {
     let (socket, _) = bound("stream 127.0.0.1");
     let (reader, _writer) = kernel::pipe();
     let file = fs::File::open("/dev/null").unwrap();

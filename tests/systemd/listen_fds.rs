@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
-/// What a worker was told in the way of systemd: LISTEN_FDS, LISTEN_FDNAMES, and each LISTEN_PID.
+/// The variables by which systemd would tell a worker of its sockets: LISTEN_FDS, LISTEN_FDNAMES, and each LISTEN_PID.
 fn told_as_by_systemd(report: &Report) -> (Option<OsString>, Option<OsString>, Vec<String>) {
     let environment = report.all("env");
     let pids = environment
@@ -20,7 +20,7 @@ fn told_as_by_systemd(report: &Report) -> (Option<OsString>, Option<OsString>, V
     )
 }
 
-/// What a worker should be told then.
+/// The values that they should have.
 fn as_by_systemd(
     count: usize,
     names: &str,
@@ -84,7 +84,7 @@ fn without_the_option_nothing_is_said_in_the_way_of_systemd() {
 }
 
 #[test]
-fn what_caller_and_envdir_say_of_sockets_gives_way() {
+fn variables_of_sockets_from_caller_and_envdir_give_way() {
     let options = [
         "--interval=0",
         "--listen-fds",
@@ -116,7 +116,7 @@ fn an_empty_listen_pid_in_envdir_stays_empty() {
 #[cfg(target_os = "linux")]
 #[test]
 fn listen_pid_is_the_workers_number_however_long_that_is() {
-    // As process 1 of a container it gives its workers the numbers from 2 on.
+    // Process 1 of a container gives its workers the numbers from 2 on.
     let options = ["--pid", "--fork", "--kill-child"];
     let Some(mut command) = crate::support::container(&options) else {
         return;
@@ -217,7 +217,7 @@ fn sockets_that_were_taken_over_are_described_too() {
         assert_eq!(ask(first_port).unwrap(), (generation, report.pid));
         server.hup();
     }
-    // What nobody asked for has its place in the row as well.
+    // A socket that nobody asked for has its place in the row as well.
     let ended = activated(&[&other], ["--listen-fds", "--ready=fd=3", "true"]).finish();
     let line = "start_server: --ready=fd=3: --listen-fds hands over a socket there\n";
     assert_eq!(ended.said, line);
