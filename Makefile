@@ -36,11 +36,10 @@ static:
 # folder for temporary files, nor may a process that was started for a test; of that only Linux tells.
 check:
 	@echo 'make check: about 2 minutes on two processors, after a build of half a minute'
-	@tmp=$$(mktemp -d /tmp/check.XXXXXX) && \
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} TMPDIR=$$tmp $(CARGO) test --locked; \
-	code=$$?; \
-	if grep -ls "WORKER_DIR=$$tmp" /proc/[0-9]*/environ; then echo 'make check: these are still running' >&2; code=1; fi; \
-	if ! rmdir "$$tmp"; then ls "$$tmp" >&2; rm -rf "$$tmp"; code=1; fi; \
+	@tmp=$$(mktemp -d /tmp/check.XXXXXX) && chmod 755 "$$tmp" && code=0 && \
+	{ RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} TMPDIR=$$tmp $(CARGO) test --locked || code=$$?; } && \
+	if grep -ls "WORKER_DIR=$$tmp" /proc/[0-9]*/environ; then echo 'make check: these still run' >&2; code=1; fi && \
+	if ! rmdir "$$tmp"; then ls "$$tmp" >&2; rm -rf "$$tmp"; code=1; fi && \
 	exit $$code
 
 lint:
