@@ -35,7 +35,7 @@ static:
 # Most tests wait for something, so that there are more at a time than processors. In the end nothing may be left in the
 # folder for temporary files, nor may a process that was started for a test; of that only Linux tells.
 check:
-	@echo 'make check: about 2 minutes on two processors, after a build of half a minute'
+	@echo 'make check: about 90 seconds on two processors, and half a minute more when all is to be built'
 	@tmp=$$(mktemp -d /tmp/check.XXXXXX) && chmod 755 "$$tmp" && code=0 && \
 	{ RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} TMPDIR=$$tmp $(CARGO) test --locked || code=$$?; } && \
 	if grep -ls "WORKER_DIR=$$tmp" /proc/[0-9]*/environ; then echo 'make check: these still run' >&2; code=1; fi && \
