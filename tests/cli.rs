@@ -24,7 +24,7 @@ fn setup(line: &str) -> Setup {
     setup
 }
 
-/// What the program sees of a command line.
+/// The command line as the program sees it.
 fn seen(line: &str) -> String {
     let mut server = setup(&format!("--interval=0 {line}")).launch();
     let scratch = server.scratch.path("");
@@ -117,7 +117,7 @@ fn a_whole_number_may_have_a_sign_zeroes_and_underscores() {
 }
 
 #[test]
-fn what_getopt_refuses_is_refused_and_leaves_nothing_behind() {
+fn options_that_getopt_refuses_are_refused_and_leave_nothing_behind() {
     let table = [
         "--nonsense ./tool",
         "--ports=80 ./tool",
@@ -132,7 +132,7 @@ fn what_getopt_refuses_is_refused_and_leaves_nothing_behind() {
         "--s=TERM ./tool",
         "--st ./tool",
         "--signal-on=TERM ./tool",
-        // Without its value, or with one too many.
+        // The value is missing, or there is one too many.
         "--port",
         "./tool --envdir",
         "--envdir= ./tool",
@@ -156,7 +156,7 @@ fn what_getopt_refuses_is_refused_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_lacks_its_counterpart_is_refused_and_leaves_nothing_behind() {
+fn an_option_without_its_counterpart_is_refused_and_leaves_nothing_behind() {
     let table = [
         "--port=127.0.0.1:0",
         "--path=sock --pid-file=pid --status-file=status --log-file=log2",

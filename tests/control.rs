@@ -26,7 +26,7 @@ fn assert_success(ended: &Finished) {
 }
 
 #[test]
-fn restart_returns_when_just_the_new_generation_stands() {
+fn restart_returns_when_just_the_new_generation_is_up() {
     let mut server = with_role("serve", []).up();
     for generation in 2..=3 {
         let ended = restart(&server).finish();
@@ -107,7 +107,7 @@ fn a_restart_leaves_the_pid_file_to_stop() {
 }
 
 #[test]
-fn the_program_of_the_service_may_stand_behind_the_options() {
+fn the_program_of_the_service_may_follow_the_options() {
     let mut server = with_role("serve", []).up();
     let command = restart(&server).args(["--port=0", "--", "false"]);
     assert_success(&command.finish());
@@ -116,7 +116,7 @@ fn the_program_of_the_service_may_stand_behind_the_options() {
     server.stop();
 }
 
-/// What a command that failed must not have done.
+/// Expects that a command that failed has changed no file and sent no signal.
 fn assert_untouched(mut server: Server, files: [String; 2]) {
     assert_eq!(
         ["pid", "status"].map(|name| server.scratch.read(name)),

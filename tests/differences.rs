@@ -1,14 +1,15 @@
 //! The departures from Perl's start_server: each row of that table, with a test that fails against Perl's.
 
 use crate::support::fixtures::{by_envdir, serve, with_role, without_port, RESTART, USUAL};
+use crate::support::reading::rest;
 use crate::support::{ask, kernel, now, program, run_beside, Scratch, Server, Setup};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{symlink, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-/// How often a worker has noted something.
+/// Counts the notes of the workers that are this line.
 fn noted(server: &Server, line: &str) -> usize {
     server
         .scratch
@@ -20,7 +21,7 @@ fn noted(server: &Server, line: &str) -> usize {
 
 // A failed exec or chdir in the child runs the parent's clean-up there.
 
-/// A server whose first worker stands, and whose program is gone since.
+/// A server whose first worker is up, and whose program is gone since.
 fn without_program<const N: usize>(options: [&str; N]) -> Server {
     let setup = serve(options);
     let worker = std::env::current_exe().unwrap();
@@ -149,7 +150,7 @@ fn term_is_obeyed_during_the_kill_old_delay() {
 // A new worker that dies during that delay still gets the old ones killed.
 
 #[test]
-fn old_workers_serve_until_a_new_one_stands() {
+fn old_workers_serve_until_a_new_one_is_up() {
     let mut server = serve(["--kill-old-delay=2"]).up();
     server.hup();
     server.says("sleeping 2 secs");
@@ -185,7 +186,7 @@ fn a_status_file_that_cannot_be_written_is_said_and_survived() {
     let mut server = serve(["--status-file=dir/status"])
         .file("dir/x", "")
         .start();
-    let stands = |server: &Server, line: &str| {
+    let shows = |server: &Server, line: &str| {
         server.eventually(line, || {
             server
                 .scratch
@@ -194,14 +195,14 @@ fn a_status_file_that_cannot_be_written_is_said_and_survived() {
                 .then_some(())
         });
     };
-    stands(&server, "1:");
+    shows(&server, "1:");
     fs::rename(server.scratch.path("dir"), server.scratch.path("moved")).unwrap();
     server.hup();
     server.says("start_server: cannot write the status file: No such file or directory");
     server.says("old worker ");
     fs::rename(server.scratch.path("moved"), server.scratch.path("dir")).unwrap();
     server.hup();
-    stands(&server, "3:");
+    shows(&server, "3:");
     server.stop();
 }
 
@@ -334,14 +335,8 @@ fn a_stranger_with_the_pid_of_a_stale_file_is_not_signalled() {
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("start_server is not running"), "{said}");
     }
-    let mut echo = String::new();
     stranger.stdin.take().unwrap().write_all(b"alive").unwrap();
-    stranger
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut echo)
-        .unwrap();
+    let echo = rest(stranger.stdout.take().unwrap());
     assert!(stranger.wait().unwrap().success());
     assert_eq!(echo, "alive");
 }
@@ -407,7 +402,7 @@ fn a_dead_log_command_is_started_again() {
 // A FIFO in envdir blocks for ever.
 
 #[test]
-fn a_fifo_in_envdir_is_passed_over_with_a_message() {
+fn a_fifo_in_envdir_is_ignored_with_a_message() {
     let setup = by_envdir("serve", []);
     kernel::make_fifo(&setup.scratch.path("envdir/FIFO"));
     let mut server = setup.start();
@@ -437,14 +432,14 @@ fn envdir_is_read_for_every_attempt() {
     let mut server = by_envdir("exit:1", ["--interval=1"]).start();
     server.says("seems to have failed to start");
     server.next_role("serve");
-    server.eventually("a worker that stands", || {
+    server.eventually("a worker that is up", || {
         (!server.status().is_empty()).then_some(())
     });
     server.stop();
 }
 
 #[test]
-fn what_leaves_envdir_gets_its_inherited_value_back() {
+fn a_variable_that_leaves_envdir_gets_its_inherited_value_back() {
     let setup = by_envdir("serve", []).env("INHERITED", "outer");
     let mut server = setup
         .file("envdir/INHERITED", "inner")

@@ -13,12 +13,12 @@ use std::path::Path;
 const FAILURE: &str = "start_server: cannot write the status file: ";
 const RECOVERY: &str = "start_server: the status file is written again\n";
 
-/// Whether the last good file is whole: it tells of the first worker.
+/// Tells whether the last good file, which shows the first worker, is whole.
 fn is_as_before(server: &Server, first: i32) -> bool {
     server.scratch.read("status") == format!("1:{first}\n")
 }
 
-/// What is planted where start_server would make its next status file.
+/// Plants something where start_server would make its next status file.
 fn planted(plant: impl FnOnce(&Path), reason: &str, is_untouched: impl Fn(&Path) -> bool) {
     let mut server = serve([]).file("victim", "precious").start();
     let first = server.worker(1).pid;

@@ -1,6 +1,6 @@
 //! Every system call of a life fails once, with each error that its manual page makes likely: strace has it fail.
 //!
-//! Before the first worker stands start_server may refuse to start, with one message and nothing left behind. From
+//! Before the first worker is up start_server may refuse to start, with one message and nothing left behind. From
 //! then on the ports take connections throughout, and the life comes to its proper end.
 
 use crate::support::{ask, eventually, kernel, program, skipped, Server, Setup};
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::Mutex;
 
-/// The names that a call has on one machine or another, what stands among its arguments, and how it can fail:
+/// The names that a call has on one machine or another, a part of its arguments, and the errors with which it can fail:
 /// mostly by its page in section 2 of the manual, apart from what comes of asking for the impossible (EBADF,
 /// EFAULT, EINVAL …).
 const ERRORS: [(&str, &str, &str); 30] = [
@@ -83,12 +83,12 @@ const NEVER: [(&str, &str); 16] = [
     ("umask", ""),
     // The C library gives memory back.
     ("munmap", ""),
-    // What a handler writes to wake poll. A full pipe refuses it, and then poll is awake.
+    // A handler writes this to wake poll. A full pipe refuses it, and then poll is awake.
     ("write", "\"!\", 1)"),
 ];
 
 const OPTIONS: [&str; 10] = [
-    // With numbers of their own, so that a child calls dup2 once more than its parent.
+    // They have numbers of their own, so that a child calls dup2 once more than its parent.
     "--port=127.0.0.1:0=20",
     "--port=127.0.0.1:u0=21",
     "--port=127.0.0.1:0=22",
@@ -169,9 +169,15 @@ fn survive(fault: &Fault) -> Result<bool, String> {
 /// Every call of a life with each of its errors.
 fn faults() -> Vec<Fault> {
     // A life on a busy machine has a few calls more than others, which strace would wait for in vain.
-    let record = |in_child| (0..3).map(|_| record(in_child)).min_by_key(Vec::len);
-    let (parent, child) = (record(false).unwrap(), record(true).unwrap());
-    // What the loader does is not ours: `main` begins by looking whether the standard descriptors are open.
+    let shortest = |in_child| {
+        std::thread::scope(|scope| {
+            let lives = [(); 8].map(|()| scope.spawn(move || record(in_child)));
+            let lives = lives.map(|life| life.join().unwrap());
+            lives.into_iter().min_by_key(Vec::len).unwrap()
+        })
+    };
+    let (parent, child) = (shortest(false), shortest(true));
+    // The calls of the loader are not ours. `main` begins by looking whether the standard descriptors are open.
     let begins = |call: &Call| call.line.starts_with("fcntl(0, F_GETFD");
     let main = parent.iter().skip_while(|call| !begins(call));
     // A fault of the others would hit the parent before.
@@ -195,7 +201,7 @@ struct Call {
     name: String,
     /// Its number among those of its name.
     nth: usize,
-    /// What strace shows of it.
+    /// The line of strace for it.
     line: String,
 }
 
@@ -231,7 +237,7 @@ fn record(in_child: bool) -> Vec<Call> {
     calls
 }
 
-/// How a call can fail.
+/// The errors with which a call can fail.
 fn errors(line: &str) -> &'static str {
     let (name, arguments) = line.split_once('(').unwrap();
     let is_it =
@@ -247,14 +253,14 @@ struct Life {
     server: Server,
     /// The TCP port, once a worker has told it.
     port: u16,
-    /// How often a worker could not be told to end.
+    /// Counts the workers that could not be told to end.
     untold: usize,
 }
 
 impl Life {
     fn begin(fault: Option<&Fault>, follow_forks: bool) -> Life {
         let mut strace = Command::new("strace");
-        // As a grandchild, so that start_server is our child; and one that TERM ends.
+        // strace becomes a grandchild, so that start_server is our child, and one that TERM ends.
         strace.args(["-D", "-I2", "-o", "trace"]);
         if follow_forks {
             strace.args(["-f", "-b", "execve"]);
@@ -271,7 +277,7 @@ impl Life {
         for name in STRANGERS {
             setup = setup.file(name, name);
         }
-        // Where the program is sought first it is not: start_server itself calls execve but once.
+        // The program is not in the first folder of PATH: start_server itself calls execve but once.
         let worker = env::current_exe().unwrap();
         let folder = worker.parent().unwrap().display();
         let path = format!("{folder}/none:{folder}:{}", env::var("PATH").unwrap());
@@ -303,7 +309,7 @@ impl Life {
         self.ends();
     }
 
-    /// Waits for the first worker that stands; `None` if start_server ends before.
+    /// Waits for the first worker that is up; `None` if start_server ends before.
     fn first_worker(&mut self) -> Option<(u64, i32)> {
         let server = &mut self.server;
         let mut told = false;
@@ -318,7 +324,7 @@ impl Life {
                     kernel::kill_if_there(tracer, libc::SIGTERM);
                     told = true;
                 }
-                // As it goes it swallows a signal that has just come: here one child is dead and nobody knows.
+                // strace, as it goes, swallows a signal that has just come: here a child is dead and nobody knows.
                 None if told => kernel::kill_if_there(server.pid(), libc::SIGCHLD),
                 Some(_) | None => {}
             }
@@ -327,7 +333,7 @@ impl Life {
         eventually(look, || "the first worker".to_string())
     }
 
-    /// Waits until one worker newer than this stands alone. Meanwhile the ports take connections.
+    /// Waits until one worker newer than this is up alone. Meanwhile the ports take connections.
     fn successor(&mut self, generation: u64) -> (u64, i32) {
         let look = || {
             TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
@@ -340,7 +346,7 @@ impl Life {
         eventually(look, || format!("a successor of {generation}"))
     }
 
-    /// Whether another worker could not be told to end: start_server tells it at the next signal.
+    /// Tells whether another worker could not be told to end. start_server tells it at the next signal.
     fn must_ask_again(&mut self) -> bool {
         assert!(self.is_fair(), "this may last for ever");
         let untold = self.log().matches("cannot send TERM to worker").count();
@@ -352,7 +358,7 @@ impl Life {
         assert_eq!(ask(self.port).unwrap(), worker);
         let pid = self.server.scratch.read("pid");
         assert_eq!(pid, format!("{}\n", self.server.pid()));
-        // What is not there, or may not be read, is no variable.
+        // A file that is not there, or may not be read, is no variable.
         let hit = self.injected();
         let of_envdir = hit.contains("envdir") || hit.starts_with("getdents64");
         if !(of_envdir && (hit.contains("EACCES") || hit.contains("ENOENT"))) {
@@ -386,7 +392,7 @@ impl Life {
         self.left_nothing(&["unlink"]);
     }
 
-    /// Nobody is left, and no file but those of others; unless its removal, one of these calls, has failed.
+    /// Expects that nobody is left, and no file but those of others, unless its removal, one of these calls, failed.
     fn left_nothing(&self, removal: &[&str]) {
         assert_eq!(self.server.living(), [], "somebody is left");
         let scratch = &self.server.scratch;
@@ -412,7 +418,7 @@ impl Life {
         log(&self.server)
     }
 
-    /// What strace shows of the call that it had fail; nothing if there was none.
+    /// The line of strace for the call that it had fail; nothing if there was none.
     fn injected(&self) -> String {
         let trace = self.server.scratch.read("trace");
         let hit = trace.lines().find(|line| line.contains("(INJECTED)"));
@@ -422,7 +428,7 @@ impl Life {
             .to_string()
     }
 
-    /// Whether the call that strace had fail, if any, can fail like this.
+    /// Tells whether the call that strace had fail, if any, can fail like this.
     fn is_fair(&self) -> bool {
         let hit = self.injected();
         let is_it = |error| hit.contains(&format!("= -1 {error} "));
@@ -430,7 +436,7 @@ impl Life {
     }
 }
 
-/// The one worker that stands, if it is newer than this.
+/// The one worker that is up, if it is newer than this.
 fn up_alone(server: &Server, generation: u64) -> Option<(u64, i32)> {
     match server.status()[..] {
         [worker] if worker.0 > generation && server.started().contains(&worker) => Some(worker),

@@ -1,5 +1,4 @@
-//! What the system, the disk, readers and workers can do to start_server: each fault happens for real, and
-//! supervision goes on.
+//! Faults of the system, of readers and of workers: each happens for real, and supervision goes on.
 
 mod exec;
 mod readers;

@@ -1,13 +1,11 @@
 //! The files that start_server keeps and reads: pid file, status file, log, envdir; and `--daemonize`.
 
 use crate::support::fixtures::{serve, without_port};
-use crate::support::{ask, kernel, Finished, Server, Setup};
+use crate::support::{ask, ask_path, kernel, Daemon, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 
 /// Restarts, and waits until the worker of this generation has begun.
 fn restart(server: &Server, generation: u64) {
@@ -57,7 +55,7 @@ mod status_file {
     use super::*;
 
     #[test]
-    fn it_tells_of_every_worker_that_stands_oldest_first() {
+    fn it_tells_of_every_worker_that_is_up_oldest_first() {
         let mut server = serve(["--status-file=status"]).role("linger").start();
         let mut expected = Vec::new();
         for generation in 1..=3 {
@@ -208,7 +206,7 @@ mod envdir {
     #[test]
     fn a_file_is_a_variable_and_its_first_line_the_value() {
         type Row = (&'static str, &'static [u8], Option<&'static [u8]>);
-        const FILES: [Row; 10] = [
+        const FILES: [Row; 11] = [
             ("A_LINE", b"value\n", Some(b"value")),
             ("NO_NEWLINE", b"value", Some(b"value")),
             ("TWO_LINES", b"one\ntwo\n", Some(b"one")),
@@ -217,10 +215,11 @@ mod envdir {
             ("BYTES", b"\xff=\xfe;\n", Some(b"\xff=\xfe;")),
             ("lower-case.and.dots", b"value\n", Some(b"value")),
             ("EMPTY_LINE", b"\nsecond\n", Some(b"")),
+            ("ONLY_A_NEWLINE", b"\n", Some(b"")),
             ("EMPTY", b"", None),
             (".HIDDEN", b"value\n", None),
         ];
-        let mut setup = serve(["--envdir=envdir"]);
+        let mut setup = serve(["--envdir=envdir"]).file("envdir/FOLDER/file", "value\n");
         for (name, text, _) in FILES {
             setup = setup.file(&format!("envdir/{name}"), text);
         }
@@ -230,12 +229,13 @@ mod envdir {
             let expected = expected.map(|value| OsStr::from_bytes(value).to_os_string());
             assert_eq!(report.variable(name), expected, "{name}");
         }
+        assert_eq!(report.variable("FOLDER"), None);
         // The worker can read it too.
         assert_eq!(report.variable("ENVDIR"), Some("envdir".into()));
     }
 
     #[test]
-    fn what_has_no_value_is_passed_over_and_the_inherited_variable_stays() {
+    fn a_file_without_a_value_is_ignored_and_the_inherited_variable_stays() {
         let mut setup = serve(["--envdir=envdir"])
             .file("envdir/EMPTY", "")
             .file("envdir/DIRECTORY/file", "from the directory\n")
@@ -282,7 +282,7 @@ mod envdir {
         restart(&server, 3);
         check(3, [Some("inherited"), Some("three")]);
         fs::remove_dir_all(server.scratch.path("envdir")).unwrap();
-        // Not only a HUP starts a worker.
+        // A death starts a worker as well as a HUP does.
         kernel::kill(server.worker(3).pid, libc::SIGKILL);
         check(4, [Some("inherited"), None]);
     }
@@ -301,7 +301,7 @@ mod envdir {
         }
     }
 
-    /// The log of a restart, from the moment that the new worker stands until it waits or kills.
+    /// The log of a restart, from the moment that the new worker is up until it waits or kills.
     fn restart_of(mut setup: Setup, envdir: &[(&str, &str)]) -> String {
         for (name, value) in envdir {
             setup = setup.file(&format!("envdir/{name}"), format!("{value}\n"));
@@ -350,93 +350,46 @@ mod envdir {
 mod daemonize {
     use super::*;
 
-    /// A start_server in the background. It is killed in the end, and its worker then ends by itself.
-    struct Daemon {
-        pid: i32,
-        caller: Finished,
-    }
-
-    impl Drop for Daemon {
-        fn drop(&mut self) {
-            // While the file is locked the number in it is that of its process, and nobody else's.
-            let path = self.server().scratch.path("pid");
-            if File::open(path).is_ok_and(|file| kernel::is_locked(&file)) {
-                let pid = self.server().scratch.read("pid");
-                kernel::kill(pid.trim_end().parse().unwrap(), libc::SIGKILL);
-            }
-        }
-    }
-
-    impl Daemon {
-        /// `line` is shell for the worker to run first.
-        fn start(setup: Setup, line: &str) -> Daemon {
-            let setup = setup.args(["--daemonize", "--log-file=log", "--pid-file=pid"]);
-            let caller = setup.worker_after(line).finish();
-            let mut daemon = Daemon { pid: 0, caller };
-            assert_eq!(
-                daemon.caller.status.code(),
-                Some(0),
-                "{}",
-                daemon.caller.said
-            );
-            daemon.pid = daemon.server().eventually("the pid file", || {
-                let text = daemon.server().scratch.read("pid");
-                text.strip_suffix('\n').map(|pid| pid.parse().unwrap())
-            });
-            daemon
-        }
-
-        fn server(&self) -> &Server {
-            &self.caller.server
-        }
-
-        fn stop(&self) {
-            let file = File::open(self.server().scratch.path("pid")).unwrap();
-            assert!(kernel::is_locked(&file));
-            kernel::kill(self.pid, libc::SIGTERM);
-            self.server().eventually("the end of the lock", || {
-                (!kernel::is_locked(&file)).then_some(())
-            });
-        }
+    /// `line` is shell for the worker to run first.
+    fn start(setup: Setup, line: &str) -> Daemon {
+        let options = ["--daemonize", "--log-file=log", "--pid-file=pid"];
+        Daemon::of(setup.args(options).worker_after(line).finish())
     }
 
     #[test]
     fn it_goes_on_in_a_session_of_its_own_and_the_caller_returns() {
-        let daemon = Daemon::start(serve([]), ":");
-        assert_ne!(daemon.pid, daemon.server().pid());
-        let session = kernel::session(daemon.pid);
+        let daemon = start(serve([]), ":");
+        assert_ne!(daemon.pid(), daemon.server.pid());
+        let session = kernel::session(daemon.pid());
         assert_ne!(session, kernel::session(0));
         // A leader could get a controlling terminal by opening one.
-        assert_ne!(session, daemon.pid);
-        let worker = daemon.server().worker(1).pid;
+        assert_ne!(session, daemon.pid());
+        let worker = daemon.server.worker(1).pid;
         assert_eq!(kernel::session(worker), session);
         daemon.stop();
-        let log = daemon.server().log();
+        let log = daemon.server.log();
         assert!(log.ends_with("exiting\n"), "{log}");
     }
 
     #[test]
     fn a_restart_works_in_the_background() {
-        let daemon = Daemon::start(serve(["--status-file=status"]), ":");
+        let daemon = start(serve(["--status-file=status"]), ":");
         for generation in 1..=2 {
-            daemon.server().worker(generation);
-            daemon.server().up(&[generation]);
-            kernel::kill(daemon.pid, libc::SIGHUP);
+            daemon.server.worker(generation);
+            daemon.server.up(&[generation]);
+            kernel::kill(daemon.pid(), libc::SIGHUP);
         }
-        daemon.server().worker(3);
+        daemon.server.worker(3);
         daemon.stop();
     }
 
     #[test]
     fn a_socket_file_survives_the_processes_left_behind_and_goes_with_the_daemon() {
-        let daemon = Daemon::start(serve(["--path=socket"]), ":");
-        let server = daemon.server();
+        let daemon = start(serve(["--path=socket"]), ":");
+        let server = &daemon.server;
         let worker = server.worker(1).pid;
-        let mut connection = UnixStream::connect(server.scratch.path("socket")).unwrap();
-        connection.write_all(b"?").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer, format!("1 {worker}\n"));
+        let socket = server.scratch.path("socket");
+        assert_eq!(ask_path(&socket).unwrap(), (1, worker));
         daemon.stop();
         server.eventually("nothing left", || {
             let left = ["socket", "pid"].map(|name| server.scratch.path(name).exists());
@@ -448,21 +401,21 @@ mod daemonize {
     fn standard_input_is_dev_null() {
         let setup = serve([]);
         let input = File::open(setup.scratch.write("typed", "by the caller\n")).unwrap();
-        let daemon = Daemon::start(
+        let daemon = start(
             setup.with(|command| {
                 command.stdin(input);
             }),
             "cat >read",
         );
-        daemon.server().worker(1);
-        assert_eq!(fs::read(daemon.server().scratch.path("read")).unwrap(), b"");
+        daemon.server.worker(1);
+        assert_eq!(fs::read(daemon.server.scratch.path("read")).unwrap(), b"");
         daemon.stop();
     }
 
     #[test]
     fn standard_input_stays_the_socket_that_was_put_there() {
-        let daemon = Daemon::start(without_port(["--port=127.0.0.1:0=0"]), ":");
-        let report = daemon.server().worker(1);
+        let daemon = start(without_port(["--port=127.0.0.1:0=0"]), ":");
+        let report = daemon.server.worker(1);
         assert_eq!(report.ports(), [("127.0.0.1:0".to_string(), 0)]);
         assert_eq!(ask(report.tcp_port(0)).unwrap(), (1, report.pid));
         daemon.stop();

@@ -1,4 +1,4 @@
-//! Who starts it and how, what lies in its envdir, and who has what it wants: start_server copes, or refuses
+//! Odd callers, odd files in envdir, and other processes that hold its port or files: start_server copes, or refuses
 //! and says why.
 
 mod caller;

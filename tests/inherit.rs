@@ -1,4 +1,4 @@
-//! What a worker receives besides its sockets: environment, arguments, descriptors, folder, signals.
+//! A worker receives more than its sockets: environment, arguments, descriptors, folder, signals.
 
 use crate::support::fixtures::without_port;
 use crate::support::worker::LIVE;
@@ -133,37 +133,10 @@ fn envdir_covers_the_environment_and_is_read_for_each_worker() {
     server.scratch.write("env/ADDED", "two\n");
     server.hup();
     expect(2, ["inherited", "two", "two"]);
-    // What was inherited comes back.
+    // The inherited value comes back.
     fs::remove_file(server.scratch.path("env/ADDED")).unwrap();
     server.hup();
     expect(3, ["inherited", "two", "inherited"]);
-}
-
-type Bytes = &'static [u8];
-
-#[test]
-fn a_variable_in_envdir_is_the_first_line_of_a_file() {
-    let table: [(&str, Bytes, Option<Bytes>); 9] = [
-        ("PLAIN", b"value\n", Some(b"value")),
-        ("UNENDED", b"value", Some(b"value")),
-        ("LINES", b"one\ntwo\n", Some(b"one")),
-        ("BLANKS", b" a \t\n", Some(b" a \t")),
-        ("RETURN", b"a\r\n", Some(b"a\r")),
-        ("BYTES", b"\xff\x80=\n", Some(b"\xff\x80=")),
-        ("EMPTY_LINE", b"\n", Some(b"")),
-        ("EMPTY_FILE", b"", None),
-        (".HIDDEN", b"value\n", None),
-    ];
-    let mut setup = without_port(["--envdir=env"]).file("env/FOLDER/file", "value\n");
-    for (name, text, _) in table {
-        setup = setup.file(&format!("env/{name}"), text);
-    }
-    let report = setup.start().worker(1);
-    for (name, _, expected) in table {
-        let found: Option<OsString> = report.variable(name);
-        assert_eq!(found.as_deref(), expected.map(OsStr::from_bytes), "{name}");
-    }
-    assert_eq!(report.variable("FOLDER"), None);
 }
 
 /// The descriptors above 2 that this process would leave to any child.

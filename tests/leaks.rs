@@ -1,4 +1,4 @@
-//! What a long life must not leave: descriptors, memory, errors that valgrind sees.
+//! A long life loses no descriptor and no memory, and valgrind finds no error in it.
 
 #[cfg(target_os = "linux")]
 mod descriptors;
@@ -21,7 +21,7 @@ fn restart(server: &Server, generations: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// What valgrind says of a life with this many restarts.
+/// The findings of valgrind in a life with this many restarts.
 fn examine(restarts: u64) -> String {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--error-exitcode=9", "--leak-check=full", "--track-fds=yes"]);

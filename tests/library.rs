@@ -1,10 +1,11 @@
 //! The library crate, as a worker under start_server uses it.
 
+use crate::support::reading::rest;
 use crate::support::{kernel, worker::ARGUMENTS, Scratch, Server, Setup};
 use server_starter::{generation, listeners, ready, Error};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -56,7 +57,7 @@ fn say_ready() -> Result<(), Error> {
 /// Answers with its generation on each kind of socket, until SIGTERM kills it.
 fn serve() -> Result<(), Error> {
     let mut all = listeners()?;
-    // Not in the order of the command line.
+    // The order is not that of the command line.
     let udp = all.take(UDP)?.into_udp()?;
     let unix = all.take(UNIX)?.into_unix()?;
     let tcp = all.take(TCP)?.into_tcp()?;
@@ -153,14 +154,7 @@ fn told(server: &Server, generation: u64) -> String {
     })
 }
 
-fn text_of(mut connection: impl Read) -> String {
-    let mut text = String::new();
-    connection.read_to_string(&mut text).unwrap();
-    text
-}
-
-/// What a worker tells that start_server did not start, with a variable of its
-/// as given and nothing on standard input.
+/// Runs a worker without start_server, with this variable of its and nothing on standard input, and gives its words.
 fn told_alone(task: &str, variable: Option<(&str, &str)>) -> String {
     let scratch = Scratch::new();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -192,11 +186,11 @@ fn sockets_are_taken_by_name_and_serve_in_every_generation() {
         let answer = format!("generation {expected}");
 
         assert_eq!(
-            text_of(TcpStream::connect(("127.0.0.1", tcp)).unwrap()),
+            rest(TcpStream::connect(("127.0.0.1", tcp)).unwrap()),
             answer
         );
         let path = server.scratch.path(UNIX);
-        assert_eq!(text_of(UnixStream::connect(path).unwrap()), answer);
+        assert_eq!(rest(UnixStream::connect(path).unwrap()), answer);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"?", ("127.0.0.1", udp)).unwrap();
         let mut text = [0; 64];
@@ -206,7 +200,7 @@ fn sockets_are_taken_by_name_and_serve_in_every_generation() {
 
         if expected == 1 {
             server.hup();
-            // So that nobody else can answer.
+            // Until the first worker is gone it could answer too.
             server.says("old worker ");
             server.says("died, status:15");
         }
@@ -275,7 +269,7 @@ fn variables_that_start_server_would_not_set_are_errors_and_no_panic() {
             "8080=-1",
             "SERVER_STARTER_PORT is malformed: 8080=-1",
         ),
-        // Not open; and open, but no socket.
+        // The first is not open, and the second is open but no socket.
         ("list", PORT, "127.0.0.1:0=250", UNUSABLE),
         ("first", PORT, "127.0.0.1:0=0", UNUSABLE),
         (
@@ -320,7 +314,7 @@ fn ready_is_said_once_in_the_way_that_start_server_asks_for() {
             .role("library:ready")
             .start();
         for generation in 1..=2 {
-            server.eventually("a worker that stands", || {
+            server.eventually("a worker that is up", || {
                 let newest = server.status().last().copied();
                 newest.filter(|(found, _)| *found == generation)
             });

@@ -1,6 +1,6 @@
 //! The life of a worker, as the log tells it, the status file shows it and the workers note it.
 
-use crate::support::fixtures::{serve, with_role, without_port, RESTART_STORY};
+use crate::support::fixtures::{serve, with_role, RESTART_STORY};
 use crate::support::{ask, kernel};
 
 #[test]
@@ -209,14 +209,4 @@ fn alrm_means_nothing() {
     server.stop();
     assert!(!server.log().contains("ALRM"));
     assert_eq!(server.signals(1), ["15"]);
-}
-
-#[test]
-fn no_listeners_are_fine() {
-    let mut server = without_port([]).up();
-    assert_eq!(
-        server.worker(1).variable("SERVER_STARTER_PORT"),
-        Some("".into())
-    );
-    server.stop();
 }

@@ -4,11 +4,12 @@
 //! Both must be static: `START_SERVER` names the one, `HELLO` the other, the example `hello`. `.ci/targets` builds
 //! them and runs this.
 
+use crate::support::reading::rest;
 use crate::support::{
     free_port, is_static, kernel, program, skipped, Finished, Scratch, Server, Setup,
 };
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +20,7 @@ struct Root {
     port: u16,
 }
 
-/// What is in it before the life and after it.
+/// The files that are in it before the life and after it.
 const NAMES: [&str; 3] = ["envdir", "hello", "start_server"];
 
 impl Root {
@@ -102,9 +103,7 @@ impl Root {
     fn ask(&self) -> String {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         connection.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
+        rest(connection)
     }
 
     /// There is nothing more in it than in the beginning, but perhaps a log.
@@ -126,7 +125,7 @@ impl Drop for Root {
     }
 }
 
-/// One line on standard error, exit status 1, nothing done.
+/// Expects one line on standard error, exit status 1, and nothing done.
 fn is_refused(root: &Root, options: &[&str], line: &str) {
     let ended = root.service(options).finish();
     assert_eq!(ended.said, format!("start_server: {line}\n"));
@@ -200,7 +199,7 @@ fn a_life_without_standard_descriptors() {
     };
     let mut server = root.service(&["--log-file=/log"]).with(close).launch();
     let worker = root.serves(&server, 1);
-    // Neither is a socket of ours: it ends for who reads it, and it takes nothing.
+    // Standard input is no socket of ours. It is a pipe that reads as end-of-file.
     let input = fs::read_link(format!("/proc/{worker}/fd/0")).unwrap();
     assert!(input.to_str().unwrap().starts_with("pipe:"), "{input:?}");
     server.stop();
@@ -219,7 +218,7 @@ fn readiness_by_datagram_needs_a_folder_for_its_socket() {
     let Some(root) = Root::make() else { return };
     let line = "--ready=notify: cannot make a socket in /tmp: No such file or directory";
     is_refused(&root, &["--ready=notify"], line);
-    // Without a word no worker of these would ever stand.
+    // None of these workers would be up without a word.
     let words: [(&[&str], &str); 2] = [(&["--ready=notify"], "/"), (&["--ready=fd=9"], "/tmp")];
     for (options, folder) in words {
         let mut server = root.service(options).env("TMPDIR", folder).launch();

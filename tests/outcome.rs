@@ -1,5 +1,5 @@
-//! How it ended: restarts that are given up, what `--restart`, `--status` and `--daemonize` tell, workers that
-//! are killed in the end, logs that are opened again.
+//! The outcome of an operation and how it is told: restarts that are given up, the words of `--restart`, `--status` and
+//! `--daemonize`, workers that are killed in the end, logs that are opened again.
 
 mod daemonize;
 mod deadlines;
@@ -12,7 +12,7 @@ mod status;
 use crate::support::fixtures::{by_envdir, RESTART};
 use crate::support::{Server, Setup};
 
-/// With workers that say when they are ready, so that nobody waits for an interval.
+/// Workers that say when they are ready, so that nobody waits for an interval.
 fn notifying<const N: usize>(role: &str, options: [&str; N]) -> Setup {
     by_envdir(role, ["--ready=notify"]).args(options)
 }

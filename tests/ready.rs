@@ -1,4 +1,4 @@
-//! `--ready`: a worker stands the moment it says so, by sd_notify(3) or with a newline on a pipe, and not before.
+//! `--ready`: a worker is up the moment it says so, by sd_notify(3) or with a newline on a pipe, and not before.
 
 mod failure;
 mod folder;
@@ -10,7 +10,7 @@ use crate::support::{kernel, program, Scratch, Server, Setup};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What is as true of one way to say it as of the other: the option, and the word.
+/// The two ways to say that a worker is ready: the option, and the word.
 pub const WAYS: [(&str, &str); 2] = [("--ready=notify", "READY=1"), ("--ready=fd=9", "\n")];
 
 /// Workers that say what the test has them say; an old one stays until the file `leave` is there.
@@ -42,9 +42,9 @@ fn another_waits_in_vain(start_timeout: &str) {
     other.says("is not ready within --start-timeout, killing it");
 }
 
-/// The generation that stands first. Where there is little time it need not be 1.
-fn stands(server: &Server) -> u64 {
-    server.eventually("one that stands", || server.outline().parse().ok())
+/// The generation that is up first. Where there is little time it need not be 1.
+fn first_up(server: &Server) -> u64 {
+    server.eventually("one that is up", || server.outline().parse().ok())
 }
 
 fn socket(server: &Server, generation: u64) -> PathBuf {
@@ -53,13 +53,13 @@ fn socket(server: &Server, generation: u64) -> PathBuf {
 }
 
 #[test]
-fn a_worker_stands_when_it_says_so_and_not_before_however_long_the_interval() {
+fn a_worker_is_up_when_it_says_so_and_not_before_however_long_the_interval() {
     for (option, word) in WAYS {
         for interval in ["--interval=0", "--interval=100000"] {
             let mut server = start(talk([option, interval]), word);
             server.hup();
             server.worker(2);
-            // With no interval it would stand before another start_server has run.
+            // With no interval it would be up before another start_server has run.
             assert!(Setup::new(["--version"]).finish().status.success());
             server.idle();
             assert_eq!(server.status().len(), 1, "{option} {interval}");
@@ -127,14 +127,14 @@ fn term_is_obeyed_while_nobody_is_ready() {
 
 /// The variables that a worker must not have from anybody but us.
 #[test]
-fn what_the_caller_was_told_of_service_managers_and_pipes_does_not_reach_the_worker() {
+fn variables_of_the_callers_service_manager_and_pipes_do_not_reach_the_worker() {
     const NAMES: [&str; 4] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
         "SERVER_STARTER_READY_FD",
     ];
-    // Those that are there all the same, made anew.
+    // The second column has the variables that start_server makes anew.
     let table: [(&str, &[&str]); 3] = [
         ("--ready=interval", &[]),
         ("--ready=notify", &["NOTIFY_SOCKET"]),

@@ -1,4 +1,4 @@
-//! What bad input gets: one line that names it, exit status 1, and nothing touched.
+//! Bad input gets one line that names it and exit status 1, and nothing is touched.
 
 use crate::support::{free_port, kernel, permissions_count, run_beside, skipped, Scratch, Setup};
 use std::fs;
@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// What would leave something behind, if the rest of the command line were right.
+/// These options would leave something behind, if the rest of the command line were right.
 const MAKING: [&str; 5] = [
     "--port=127.0.0.1:0",
     "--path=new-socket",
@@ -121,7 +121,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
         );
         assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
         assert_eq!(files(&folder), before, "{arguments:?}: {said}");
-        // Not even for a moment.
+        // No file was there even for a moment.
         assert!(changed() == begun || is_late, "{arguments:?}: {said}");
         said
     };
@@ -159,7 +159,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
 }
 
 #[test]
-fn what_permissions_forbid_is_refused_and_nothing_is_touched() {
+fn a_file_that_permissions_forbid_is_refused_and_nothing_is_touched() {
     if !permissions_count() {
         return skipped("a user who may not write everywhere");
     }

@@ -2,16 +2,14 @@
 //! notice a restart.
 
 use crate::support::fixtures::without_port;
-use crate::support::{ask, free_port, kernel, Report, Setup};
+use crate::support::{ask, ask_path, free_port, kernel, Report, Setup};
 use std::fs;
-use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// What the one worker of a command line reports.
+/// The report of the one worker of a command line.
 fn report<const N: usize>(options: [&str; N]) -> Report {
     let mut server = without_port(options).start();
     let report = server.worker(1);
@@ -34,15 +32,6 @@ fn seen(report: &Report) -> Vec<(String, String)> {
 
 fn names(report: &Report) -> Vec<String> {
     report.ports().into_iter().map(|(name, _)| name).collect()
-}
-
-/// What a worker behind a Unix socket answers.
-fn ask_path(path: &Path) -> String {
-    let mut answer = String::new();
-    let mut connection = UnixStream::connect(path).unwrap();
-    connection.write_all(b"?").unwrap();
-    connection.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
@@ -146,7 +135,7 @@ fn a_port_is_found_at_the_descriptor_that_it_names() {
 }
 
 #[test]
-fn named_descriptors_and_others_stand_side_by_side() {
+fn named_descriptors_and_others_are_handed_over_together() {
     let report = report([
         "--port=127.0.0.1:0=20",
         "--port=[::1]:0",
@@ -166,25 +155,6 @@ fn named_descriptors_and_others_stand_side_by_side() {
         "stream unix",
     ];
     assert_eq!(sockets, expected);
-}
-
-#[test]
-fn a_socket_on_standard_input_stays_there_in_a_daemon() {
-    let setup = Setup::new([
-        "--interval=0",
-        "--port=127.0.0.1:0=0",
-        "--daemonize",
-        "--log-file=daemon.log",
-        "--pid-file=pid",
-    ]);
-    let server = setup.role("serve").start();
-    let report = server.worker(1);
-    assert_eq!(ask(report.port()).unwrap(), (1, report.pid));
-    let pid: i32 = server.scratch.read("pid").trim().parse().unwrap();
-    kernel::kill(pid, libc::SIGTERM);
-    server.eventually("the daemon's end", || {
-        (!server.scratch.path("pid").exists()).then_some(())
-    });
 }
 
 #[test]
@@ -270,9 +240,9 @@ fn a_unix_socket_is_open_to_all_whatever_the_umask_and_gone_in_the_end() {
         let data = fs::metadata(path).unwrap();
         assert!(data.file_type().is_socket());
         assert_eq!(data.permissions().mode() & 0o7777, 0o777);
-        assert_eq!(ask_path(path), format!("1 {}\n", report.pid));
+        assert_eq!(ask_path(path).unwrap(), (1, report.pid));
     }
-    // What the worker makes is under the caller's umask.
+    // The files that the worker makes are under the caller's umask.
     let made = fs::metadata(server.scratch.path("report.1")).unwrap();
     assert_eq!(made.permissions().mode() & 0o777, 0o600);
     server.stop();
@@ -293,7 +263,7 @@ fn a_dead_socket_file_is_replaced_and_that_is_said() {
     let server = setup.start();
     let report = server.worker(1);
     server.says("removing existing socket file:sock");
-    assert_eq!(ask_path(&path), format!("1 {}\n", report.pid));
+    assert_eq!(ask_path(&path).unwrap(), (1, report.pid));
 }
 
 #[test]
@@ -303,13 +273,13 @@ fn a_unix_socket_serves_across_a_restart() {
     for generation in 1..=3 {
         server.up(&[generation]);
         let pid = server.worker(generation).pid;
-        assert_eq!(ask_path(&path), format!("{generation} {pid}\n"));
+        assert_eq!(ask_path(&path).unwrap(), (generation, pid));
         server.hup();
     }
 }
 
 #[test]
-fn what_cannot_be_bound_ends_it_before_any_worker() {
+fn a_socket_that_cannot_be_bound_ends_it_before_any_worker() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("--port={}", taken.local_addr().unwrap());
     let values = [

@@ -7,7 +7,6 @@ mod manager;
 
 use crate::support::{kernel, program, skipped, Report, Setup};
 use std::fs;
-use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -29,7 +28,7 @@ fn given<const N: usize>(script: &str, sockets: &[&dyn AsFd], options: [&str; N]
         for (number, copy) in (3..).zip(&copies) {
             kernel::duplicate(copy.as_raw_fd(), number);
         }
-        // What the tests were started with may be open there.
+        // The caller of the tests may have left that descriptor open.
         kernel::close(3 + count as i32);
     };
     Setup::by(shell, options)
@@ -64,7 +63,7 @@ fn bound_at(socket: &str, port: u16) -> (OwnedFd, u16) {
     }
 }
 
-/// Whether the worker's descriptor is our socket, and not another one at the same address, as far as the system
+/// Tells whether the worker's descriptor is our socket, and not another one at the same address, as far as the system
 /// tells.
 fn is_ours(report: &Report, number: i32, ours: &dyn AsFd) -> bool {
     let link = |process: &str, number: i32| fs::read_link(format!("/proc/{process}/fd/{number}"));
@@ -72,7 +71,7 @@ fn is_ours(report: &Report, number: i32, ours: &dyn AsFd) -> bool {
     link(&report.pid.to_string(), number).ok() == ours.ok()
 }
 
-/// How many descriptors of the worker are bound to a port.
+/// Counts the descriptors of the worker are bound to a port.
 fn count(report: &Report, port: u16) -> usize {
     let bound = format!(":{port} ");
     let descriptors = report.all("fd");
@@ -83,13 +82,7 @@ fn names(report: &Report) -> Vec<String> {
     report.ports().into_iter().map(|(name, _)| name).collect()
 }
 
-/// The answer to a question that was asked before.
-fn answer(mut connection: impl Read) -> String {
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    answer
-}
-
+/// The answer of a worker.
 fn says(report: &Report) -> String {
     format!("{} {}\n", report.generation, report.pid)
 }

@@ -5,6 +5,7 @@ mod in_progress;
 
 use crate::support::clients::{Clients, Ends};
 use crate::support::fixtures::USUAL;
+use crate::support::waiting::{now, LIMIT};
 use crate::support::worker::LIVE;
 use crate::support::{ask, kernel, program, run_beside, skipped, Report, Scratch, Server, Setup};
 use std::fs;
@@ -206,7 +207,7 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
     server.stop();
 }
 
-/// What the trial has found good may be gone a moment later.
+/// The program that the trial has found good may be gone a moment later.
 #[test]
 fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
     let place = Place::new();
@@ -221,7 +222,7 @@ fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
     server.says("cannot upgrade, keeping the current version: No such file or directory\n");
     server.restart(2);
     let second = server.worker(2);
-    // What was to be kept is not left open for workers.
+    // The descriptors that were to be kept are not left open for workers.
     assert_eq!(numbers(&first), numbers(&second));
     server.eventually(&format!("{before:#?}"), || {
         (descriptors(&server) == before).then_some(())
@@ -237,7 +238,10 @@ fn signals_that_come_together_with_it_are_obeyed() {
         let upgraded = server.count(UPGRADED);
         kernel::kill(server.pid(), libc::SIGUSR2);
         // At one time or another in the course of it.
-        while server.count("received USR2") < round {}
+        let begun = now();
+        while server.count("received USR2") < round {
+            assert!(begun.elapsed() < LIMIT, "{}", server.log());
+        }
         for _ in 0..round * 100 {
             std::hint::spin_loop();
         }
@@ -277,7 +281,7 @@ fn the_lock_on_the_pid_file_is_never_let_go() {
 }
 
 #[test]
-fn what_could_not_be_written_yet_is_written_by_the_next_program() {
+fn lines_that_could_not_be_written_yet_are_written_by_the_next_program() {
     let place = Place::new();
     let command = "--log-file=| while [ ! -e flow ]; do sleep 0.1; done; cat >> log-file";
     let mut server = place.serve("flood", [command]).up();
@@ -377,18 +381,12 @@ fn another_version_goes_on() {
 #[cfg(target_os = "linux")]
 #[test]
 fn process_1_upgrades_itself() {
-    let container = ["--map-root-user", "--pid", "--fork", "--mount-proc"];
-    let mut probe = Command::new("unshare");
-    probe.args(container).arg("true");
-    if !probe.status().is_ok_and(|status| status.success()) {
-        return skipped("unshare that may make a container");
-    }
+    let options = ["--pid", "--fork", "--mount-proc", "--kill-child=KILL"];
+    let Some(mut unshare) = crate::support::container(&options) else {
+        return;
+    };
     let place = Place::new();
-    let mut unshare = Command::new("unshare");
-    unshare
-        .args(container)
-        .arg("--kill-child=KILL")
-        .arg(place.0.path("start_server"));
+    unshare.arg(place.0.path("start_server"));
     let mut server = Setup::by(unshare, USUAL).role("serve").up();
     assert_eq!(server.scratch.read("pid"), "1\n");
     // Seen from outside it has another number.

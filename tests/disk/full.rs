@@ -3,28 +3,19 @@
 use super::{is_as_before, FAILURE, RECOVERY};
 use crate::support::fixtures::serve;
 use crate::support::worker::LIVE;
-use crate::support::{ask, kernel, program, skipped, Server, Setup};
+use crate::support::{ask, container, kernel, program, Server, Setup};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A setup whose folder `disk` is a disk of its own, with room for very little; `None` where nobody lets us.
 fn on_small_disk(options: &[&str]) -> Option<Setup> {
     on_small_disk_by("exec \"$0\" \"$@\"", options)
 }
 
-/// As above; `line` is shell that runs start_server.
+/// The same, with shell that runs start_server.
 fn on_small_disk_by(line: &str, options: &[&str]) -> Option<Setup> {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--map-root-user", "--mount"]);
-    let mut probe = Command::new("unshare");
-    probe.args(["--map-root-user", "--mount"]);
-    probe.args(["mount", "-t", "tmpfs", "none", "/mnt"]);
-    if !probe.output().is_ok_and(|probe| probe.status.success()) {
-        skipped("unshare that may mount");
-        return None;
-    }
+    let mut unshare = container(&["--mount"])?;
     let line = format!("mount -t tmpfs -o size=64k none disk && {{ {line}; }}");
     unshare.args(["sh", "-c", &line]).arg(program());
     Some(
@@ -96,7 +87,7 @@ fn a_full_disk_is_said_once_and_the_last_good_status_file_stays_whole() {
 }
 
 #[test]
-fn what_a_full_disk_had_no_room_for_is_in_the_log_when_there_is_room() {
+fn lines_that_a_full_disk_had_no_room_for_are_in_the_log_when_there_is_room() {
     let options = ["--log-file=disk/log", "--status-file=status"];
     let Some(setup) = on_small_disk(&options) else {
         return;
@@ -131,7 +122,7 @@ fn a_log_that_is_always_full_stops_nothing() {
     assert_eq!(server.scratch.read("pid"), "");
 }
 
-/// As a quota does: some bytes may still be written, more not.
+/// Like a quota, the limit lets some bytes be written, and no more.
 #[test]
 fn a_status_file_that_would_be_cut_short_does_not_replace_the_good_one() {
     let log = "--log-file=| cat > log-file";

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const FAILED: &str = "seems to have failed to start, exit status:";
 
-/// A worker that stands, of a program that the test can spoil: `program` in the scratch folder.
+/// A worker that is up, of a program that the test can spoil: `program` in the scratch folder.
 fn spoilable(setup: Setup) -> (Server, PathBuf) {
     let program = setup.scratch.path("program");
     symlink(std::env::current_exe().unwrap(), &program).unwrap();
@@ -88,7 +88,7 @@ fn a_program_that_links_to_itself_is_said() {
 #[test]
 fn a_truncated_program_fails_and_the_restart_completes_when_it_is_whole() {
     let text = fs::read(std::env::current_exe().unwrap()).unwrap();
-    // So little of it is no program for the system: the shell gets it, as execvp(3) has it.
+    // The system does not take so little of it for a program, and the shell gets it, as with execvp(3).
     for length in [32, 4096] {
         let truncated = |folder: &Scratch| drop(folder.program("program", &text[..length]));
         with_program_of(serve(["--interval=1"]), truncated, FAILED);
@@ -132,7 +132,7 @@ fn a_folder_that_is_gone_is_said_and_the_restart_completes_when_it_is_made_again
     fs::remove_dir_all(&dir).unwrap();
     let reason = "start_server: cannot enter --dir=dir: No such file or directory\n";
     fails(&server, reason);
-    // Neither a file helps.
+    // A file in its place does not help.
     fs::write(&dir, "").unwrap();
     server.says("start_server: cannot enter --dir=dir: Not a directory\n");
     fs::remove_file(&dir).unwrap();

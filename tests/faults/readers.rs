@@ -1,9 +1,8 @@
-//! Nobody reads the log, or its reader dies: nothing waits for it, and what is lost is counted.
+//! Nobody reads the log, or its reader dies: nothing waits for it, and lost lines are counted.
 
-use crate::support::fixtures::{serve, with_role};
-use crate::support::{ask, kernel, now, Server, Setup};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use crate::support::fixtures::{by_envdir, serve, with_role};
+use crate::support::reading::{open_fifo, read_until, rest};
+use crate::support::{ask, kernel, now, Setup};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -13,15 +12,8 @@ fn with_error(setup: Setup, error: &OwnedFd) -> Setup {
     setup.with(|command| kernel::on_fork(command, move || kernel::duplicate(number, 2)))
 }
 
-/// What the worker runs before it serves: more than a pipe has room for.
+/// The worker runs this before it serves. It writes more than a pipe has room for.
 const FLOOD: &str = "{ yes flood | head -c 1000000 >&2 & }";
-
-/// Everything until all writers are gone.
-fn rest(reader: OwnedFd) -> String {
-    let mut text = Vec::new();
-    File::from(reader).read_to_end(&mut text).unwrap();
-    String::from_utf8_lossy(&text).into_owned()
-}
 
 #[test]
 fn a_flooded_pipe_that_nobody_reads_delays_no_restart_and_no_end() {
@@ -50,13 +42,12 @@ fn lines_that_found_no_room_are_counted_and_told_when_it_flows_again() {
     server.worker(1);
     server.up(&[1]);
     server.restart(2);
-    let text = std::thread::scope(|scope| {
-        let text = scope.spawn(|| rest(reader));
-        // Its last lines come when there is room: when the others have been read.
-        server.idle();
-        server.stop();
-        text.join().unwrap()
+    // The last lines only come when the others have been read.
+    let mut text = read_until(&reader, |text| {
+        text.contains(" lines could not be written\n")
     });
+    server.stop();
+    text += &rest(reader);
     let lost: usize = text
         .lines()
         .filter_map(|line| line.strip_suffix(" lines could not be written"))
@@ -98,13 +89,10 @@ fn a_terminal_held_by_ctrl_s_delays_nothing_and_gets_its_lines_later() {
     server.restart(2);
     kernel::let_flow(&program, true);
     // Of the test's side, since at the end of the last program's a terminal forgets what was not read.
-    let mut shown = String::new();
-    let mut user = File::from(user);
-    while !shown.contains("starting new worker") || !shown.contains("received HUP") {
-        let mut bytes = [0; 4096];
-        let count = user.read(&mut bytes).unwrap();
-        shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
-    }
+    let expected = ["starting new worker", "received HUP"];
+    read_until(&user, |shown| {
+        expected.iter().all(|line| shown.contains(line))
+    });
     kernel::let_flow(&program, false);
     server.restart(3);
     server.stop();
@@ -153,14 +141,11 @@ fn a_log_command_that_cannot_run_is_started_again_and_again_and_ends_nobody() {
     server.stop();
 }
 
-/// With a worker that writes more than anybody could read, and would die of SIGPIPE.
-fn flooding(log: &str) -> Server {
-    with_role("flood", [log]).up()
-}
-
 #[test]
 fn a_log_command_that_dies_again_and_again_under_a_flood_takes_nobody_with_it() {
-    let mut server = flooding("--log-file=| echo >> tries; head -c 1000000 | tail -c 1 >> tail");
+    let log = "--log-file=| echo >> tries; head -c 1000000 | tail -c 1 >> tail";
+    // The worker writes more than anybody could read, and would die of SIGPIPE.
+    let mut server = with_role("flood", [log]).up();
     for (generation, tries) in (1..).zip(1..=3) {
         server.eventually("another log command", || {
             (server.scratch.read("tries").lines().count() > tries).then_some(())
@@ -175,19 +160,23 @@ fn a_log_command_that_dies_again_and_again_under_a_flood_takes_nobody_with_it() 
 
 #[test]
 fn a_flood_delays_no_restart_and_drowns_no_line() {
-    let mut server = flooding("--log-file=| grep --line-buffered -v '^flood$' > log-file");
+    let log = "--log-file=| grep --line-buffered -v '^flood$' > log-file";
+    let mut server = by_envdir("flood", [log]).up();
     for generation in 2..=6 {
         server.restart(generation);
     }
+    // The end does not wait for a reader: the last lines are lost while the pipe is full.
+    let last = server.worker(6).pid;
+    server.next_role("serve");
+    server.restart(7);
+    server.file_has("log-file", &format!("old worker {last} died"));
     server.stop();
-    let log = || server.scratch.read("log-file");
-    server.eventually("the end of the log", || {
-        log().ends_with("exiting\n").then_some(())
-    });
-    let log = log();
+    server.file_has("log-file", "exiting\n");
+    let log = server.scratch.read("log-file");
+    assert!(log.ends_with("exiting\n"), "{log}");
     for line in ["received HUP", "killing old workers"] {
         let told = log.lines().filter(|found| found.starts_with(line)).count();
-        assert_eq!(told, 5, "{log}");
+        assert_eq!(told, 6, "{log}");
     }
 }
 
@@ -211,10 +200,10 @@ fn a_log_that_is_a_fifo_without_a_reader_holds_nobody_up_and_its_lost_lines_are_
     assert!(server.scratch.path("refused").exists());
     server.restart(2);
     server.idle();
-    let reader = File::open(&fifo).unwrap();
+    let reader = open_fifo(&fifo);
     server.restart(3);
     server.stop();
-    let text = rest(reader.into());
+    let text = rest(reader);
     let (lost, told): (Vec<_>, Vec<_>) = text
         .lines()
         .filter(|line| *line != "nobody reads this")
@@ -243,13 +232,10 @@ fn a_reader_of_a_fifo_may_come_and_go() {
     server.worker(1);
     server.up(&[1]);
     for generation in [2, 4, 6] {
-        let mut reader = BufReader::new(File::open(&fifo).unwrap());
+        let reader = open_fifo(&fifo);
         server.restart(generation);
-        let mut line = String::new();
-        while !line.contains("received HUP") {
-            line.clear();
-            assert_ne!(reader.read_line(&mut line).unwrap(), 0);
-        }
+        let text = read_until(&reader, |text| text.contains("received HUP"));
+        assert!(text.contains("received HUP"), "{text}");
         drop(reader);
         server.restart(generation + 1);
     }

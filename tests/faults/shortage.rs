@@ -1,8 +1,8 @@
 //! Processes, memory or descriptors run out: nothing but the start waits until there are enough again.
 
-use crate::support::fixtures::serve;
+use crate::support::fixtures::{serve, USUAL};
 use crate::support::worker::LIVE;
-use crate::support::{ask, kernel, program, skipped, Setup};
+use crate::support::{ask, container, kernel, program, skipped, Setup};
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
@@ -19,11 +19,11 @@ fn first_free(pid: i32) -> u64 {
     (0..).find(is_free).unwrap()
 }
 
-/// That a user has too many processes concerns everybody but root.
+/// A limit of processes concerns every user but root.
 const USER: u32 = 54321;
 
 #[test]
-fn with_too_many_processes_the_old_worker_serves_on_and_the_restart_completes_with_fewer() {
+fn with_too_many_processes_the_old_worker_still_serves_and_the_restart_completes_with_fewer() {
     let setup = serve(["--path=socket"]);
     let folder = setup.scratch.path("");
     let user = match fs::metadata(&folder).unwrap().uid() {
@@ -73,16 +73,11 @@ fn with_too_many_processes_the_old_worker_serves_on_and_the_restart_completes_wi
 /// of the container, has died: for the system that is a want of memory.
 #[test]
 fn without_memory_for_a_fork_it_tries_again_and_obeys() {
-    let container = ["--map-root-user", "--pid"];
-    let mut probe = Command::new("unshare");
-    probe.args(container).arg("true");
-    if !probe.status().is_ok_and(|status| status.success()) {
-        return skipped("unshare that may make a container");
-    }
-    let mut unshare = Command::new("unshare");
-    unshare.args(container).arg(program());
-    let options = ["--port=127.0.0.1:0", "--interval=0", "--pid-file=pid"];
-    let setup = Setup::by(unshare, options).args(["--status-file=status", "--path=socket"]);
+    let Some(mut unshare) = container(&["--pid"]) else {
+        return;
+    };
+    unshare.arg(program());
+    let setup = Setup::by(unshare, USUAL).args(["--path=socket"]);
     let mut server = setup
         .args(["--", "sh", "-c", &format!("trap : TERM; {LIVE}")])
         .launch();
@@ -99,7 +94,7 @@ fn without_memory_for_a_fork_it_tries_again_and_obeys() {
     }
 }
 
-/// As with a program or a folder on a server of NFS that is gone.
+/// A child hangs like this when its program or its folder is on a server of NFS that is gone.
 #[test]
 fn a_child_that_hangs_on_its_way_to_the_program_holds_nobody_up() {
     let mut server = serve(["--path=socket"]).up();
@@ -136,7 +131,7 @@ impl Drop for Ended {
     }
 }
 
-/// Not even those that are open count any more: poll(2) refuses to look at them.
+/// With a limit of 0, poll(2) refuses to look even at the descriptors that are open.
 #[test]
 fn without_any_descriptor_signals_are_obeyed_all_the_same() {
     let nofile = libc::RLIMIT_NOFILE;
@@ -148,7 +143,7 @@ fn without_any_descriptor_signals_are_obeyed_all_the_same() {
         let generation = server.status()[0].0;
         let old = server.worker(generation);
         let before = kernel::limit_process(server.pid(), nofile, 0);
-        // What poll waits in already goes on; a signal wakes it.
+        // The poll that has begun goes on until a signal wakes it.
         server.signal(libc::SIGALRM);
         server.says_times(cannot_poll, times);
         let attempts = server.count(cannot_fork);
@@ -204,9 +199,9 @@ fn without_a_free_descriptor_everything_but_the_start_goes_on() {
     server.succeeded(generation);
     assert_eq!(value(server.status()[0].0), Some("after".into()));
     server.stop();
-    let passed_over =
+    let ignored =
         "start_server: ignoring envdir: Too many open files; keeping the values read before\n";
-    assert_eq!(server.count(passed_over), 1, "{}", server.log());
+    assert_eq!(server.count(ignored), 1, "{}", server.log());
     assert_eq!(server.count("cannot write the status file"), 0);
     assert!(!server.scratch.path("socket").exists());
 }

@@ -38,7 +38,7 @@ fn every_exit_status_and_signal_is_told_as_the_system_has_it() {
 }
 
 #[test]
-fn the_status_of_a_worker_that_stood_is_told_too() {
+fn the_status_of_a_worker_that_was_up_is_told_too() {
     let mut server = serve([]).start();
     server.worker(1);
     for (generation, signal) in (1..).zip([libc::SIGKILL, libc::SIGILL, libc::SIGUSR2]) {
@@ -238,7 +238,7 @@ fn a_worker_that_dumps_core_is_told_so() {
     let dumping = format!("trap '{DUMP}' USR1 TERM; echo >>ready; {LIVE}");
     let setup = serve(["--signal-on-hup=USR1"]);
     let mut server = setup.args(["--", "sh", "-c", &dumping]).launch();
-    let stands = |generation| {
+    let is_up = |generation| {
         server.up(&[generation]);
         server.eventually("its trap", || {
             let ready = server.scratch.read("ready").lines().count();
@@ -246,15 +246,15 @@ fn a_worker_that_dumps_core_is_told_so() {
         });
         server.status()[0].1
     };
-    let first = stands(1);
+    let first = is_up(1);
     kernel::kill(first, libc::SIGUSR1);
     server.says(&format!(
         "worker {first} died unexpectedly with status:{status}, restarting\n"
     ));
-    let second = stands(2);
+    let second = is_up(2);
     server.hup();
     server.says(&format!("old worker {second} died, status:{status}\n"));
-    let third = stands(3);
+    let third = is_up(3);
     server.stop();
     server.says(&format!("worker {third} died, status:{status}\n"));
 }

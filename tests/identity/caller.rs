@@ -1,4 +1,4 @@
-//! Whoever starts it and however: with signals ignored, descriptors closed, no environment, as process 1.
+//! The caller may ignore signals, close descriptors, give no environment or use an odd name.
 
 use super::lives;
 use crate::support::fixtures::{serve, USUAL};
@@ -163,8 +163,8 @@ fn its_own_name_may_be_empty() {
     );
 }
 
-/// Not even its own name is there; what comes after it, the environment, is no argument. Linux since 5.18
-/// makes one empty argument of none.
+/// Not even its own name is among the arguments, and the environment, which follows them, is not taken for one. Linux
+/// makes one empty argument of none since version 5.18.
 #[test]
 fn it_may_be_started_without_any_argument_and_then_refuses() {
     let path = CString::new(program().as_bytes()).unwrap();

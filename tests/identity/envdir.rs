@@ -1,5 +1,6 @@
-//! What lies in envdir: odd files, files that change, ten thousand of them.
+//! Odd files in envdir, files that change, and ten thousand of them.
 
+use crate::support::clients::Ends;
 use crate::support::fixtures::serve;
 use crate::support::{kernel, permissions_count, skipped, Scratch};
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 
 #[test]
-fn what_is_no_variable_is_passed_over_with_one_message_or_in_silence() {
+fn files_that_are_no_variables_are_ignored_with_one_message_or_in_silence() {
     let setup = serve(["--envdir=envdir"])
         .file("envdir/GOOD", "value\n")
         .file("envdir/A=B", "value\n")
@@ -57,7 +58,7 @@ fn what_is_no_variable_is_passed_over_with_one_message_or_in_silence() {
 }
 
 #[test]
-fn what_may_not_be_read_is_passed_over_in_silence() {
+fn a_file_that_may_not_be_read_is_ignored_in_silence() {
     if !permissions_count() {
         return skipped("a user who may not read everything");
     }
@@ -106,7 +107,7 @@ fn change_all_the_time(scratch: &Scratch, enough: &AtomicBool) {
             return;
         }
         for name in ["A", "B", "C"] {
-            // As the manual tells administrators to: whole, and then renamed into place.
+            // The manual tells administrators to write a file whole and then to rename it into place.
             scratch.write("new", vec![letter; LONG]);
             fs::rename(scratch.path("new"), path(name)).unwrap();
         }
@@ -128,7 +129,7 @@ fn change_all_the_time(scratch: &Scratch, enough: &AtomicBool) {
 }
 
 #[test]
-fn what_changes_while_it_is_read_is_each_time_a_value_that_was_there() {
+fn a_value_that_changes_while_it_is_read_is_one_that_was_there() {
     let mut setup = serve(["--envdir=envdir"]);
     for name in ["A", "B", "C", "D"] {
         setup = setup.env(name, "inherited");
@@ -138,10 +139,10 @@ fn what_changes_while_it_is_read_is_each_time_a_value_that_was_there() {
     let enough = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| change_all_the_time(&server.scratch, &enough));
+        let _ends = Ends(&enough);
         for generation in 2..=30 {
             server.restart(generation);
         }
-        enough.store(true, SeqCst);
     });
     let mut seen = BTreeSet::new();
     for generation in 1..=30 {

@@ -12,7 +12,7 @@ fn left(server: &Server) -> Vec<String> {
     names
 }
 
-/// Kills start_server when its worker stands, which lives on.
+/// Kills start_server when its worker is up. The worker lives on.
 fn kill(setup: Setup) -> Server {
     let mut server = setup.role("orphan").up();
     kernel::kill(server.pid(), libc::SIGKILL);

@@ -1,10 +1,9 @@
 //! Process 1 of a container, which has orphans to reap.
 
 use crate::support::fixtures::USUAL;
-use crate::support::{kernel, program, skipped, Setup};
+use crate::support::{container, kernel, program, Setup};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 
 /// The children of a process and their states, as proc(5) tells.
 fn children(parent: i32) -> Vec<(i32, String)> {
@@ -22,21 +21,9 @@ fn children(parent: i32) -> Vec<(i32, String)> {
 
 #[test]
 fn as_process_1_of_a_container_it_reaps_orphans_in_silence_and_obeys() {
-    let container = ["--map-root-user", "--pid", "--fork", "--kill-child"];
-    let unshare = || {
-        let mut unshare = Command::new("unshare");
-        unshare.args(container);
-        unshare
+    let Some(mut command) = container(&["--pid", "--fork", "--kill-child"]) else {
+        return;
     };
-    let mut probe = unshare();
-    if !probe
-        .arg("true")
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        return skipped("unshare that may make a container");
-    }
-    let mut command = unshare();
     command.arg(program());
     let setup = Setup::by(command, USUAL).role("serve");
     // Each worker leaves orphans behind, some of them dead at once.

@@ -96,7 +96,7 @@ fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
             upgrade(&server);
             if round == 20 || round == 200 {
                 // A restart may be under way, with its pipe open.
-                let newest = server.eventually("one worker that stands", || {
+                let newest = server.eventually("one worker that is up", || {
                     let up = server.status();
                     let newest = server.started().last().unwrap().0;
                     (up.len() == 1 && up[0].0 == newest).then_some(newest)
@@ -108,7 +108,7 @@ fn two_hundred_upgrades_under_load_lose_and_leak_nothing() {
                 server.eventually(&format!("{before:#?}"), || {
                     (but_for_pipes(&server) == *before).then_some(())
                 });
-                // Where the stack begins differs a little from one exec to the next.
+                // The beginning of the stack differs a little from one exec to the next.
                 assert!(
                     now.1 <= *kilobytes + 32,
                     "{} kB grew from {kilobytes}",

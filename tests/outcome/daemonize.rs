@@ -1,45 +1,21 @@
 //! `--daemonize` returns when the service is there, or tells why it is not.
 
 use super::notifying;
-use crate::support::{kernel, Finished, Setup};
-use std::fs::File;
-
-/// A start_server in the background. It is killed in the end, and its worker then ends by itself.
-struct Daemon(Finished);
-
-impl Daemon {
-    fn pid(&self) -> Option<i32> {
-        let scratch = &self.0.server.scratch;
-        let file = File::open(scratch.path("pid")).ok()?;
-        // While the file is locked the number in it is that of its process, and nobody else's.
-        let is_locked = kernel::is_locked(&file);
-        is_locked.then(|| scratch.read("pid").trim_end().parse().unwrap())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if let Some(pid) = self.pid() {
-            kernel::kill_if_there(pid, libc::SIGKILL);
-        }
-    }
-}
+use crate::support::{pid_in_file, Daemon, Setup};
 
 #[test]
 fn it_returns_when_the_pid_file_is_written_and_the_sockets_are_bound() {
     let port = crate::support::free_port();
     let options = ["--daemonize", "--log-file=out", "--path=socket"];
+    let setup = notifying("ready:serve", options).args([format!("--port=127.0.0.1:{port}")]);
     let worker = std::env::current_exe().unwrap();
-    let setup = notifying("ready:serve", options)
-        .args([format!("--port=127.0.0.1:{port}")])
-        .args(["--".as_ref(), worker.as_os_str()])
-        .args(crate::support::worker::ARGUMENTS);
-    let daemon = Daemon(setup.finish());
-    assert_eq!(daemon.0.status.code(), Some(0), "{}", daemon.0.said);
+    let ended = setup.worker_at(worker).finish();
     // Now, and not eventually.
-    let pid = daemon.pid().unwrap();
-    let server = &daemon.0.server;
-    assert_ne!(pid, server.pid());
+    let pid = pid_in_file(&ended.server);
+    let daemon = Daemon::of(ended);
+    assert_eq!(pid, Some(daemon.pid()));
+    let server = &daemon.server;
+    assert_ne!(daemon.pid(), server.pid());
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     assert!(server.scratch.path("socket").exists());
     let stop = Setup::beside(&server.scratch, ["--stop", "--pid-file=pid"]);

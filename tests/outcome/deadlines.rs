@@ -11,7 +11,7 @@ fn killing(server: &Server, generation: u64) -> String {
 }
 
 #[test]
-fn who_does_not_finish_in_time_is_killed_after_a_restart_and_at_the_end() {
+fn a_worker_that_does_not_finish_in_time_is_killed_after_a_restart_and_at_the_end() {
     let mut server = notifying("ready:stubborn", ["--kill-timeout=1"]).up();
     server.hup();
     server.worker(2);
@@ -119,7 +119,7 @@ fn with_0_nobody_is_killed() {
 }
 
 #[test]
-fn who_finishes_in_time_is_not_killed() {
+fn a_worker_that_finishes_in_time_is_not_killed() {
     let mut server = notifying("ready:linger", ["--kill-timeout=10000"]).up();
     server.hup();
     server.notes("signal 1 15");

@@ -115,7 +115,7 @@ fn without_these_options_the_status_file_never_tells_of_failures() {
     server.stop();
 }
 
-/// What a start_server leaves that has given up.
+/// Expects the end of a start_server that has given up.
 fn assert_over(mut server: Server, failures: u32) {
     let ended = server.end();
     let log = server.log();

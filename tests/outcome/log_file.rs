@@ -24,7 +24,7 @@ fn speakers(log_file: &str) -> Server {
     server
 }
 
-/// With the file `out` as log, which has the first lines.
+/// Their log is the file `out`, which has its first lines.
 fn speakers_into_file() -> Server {
     let server = speakers("--log-file=out");
     server.file_has("out", "starting new worker");
@@ -105,7 +105,7 @@ fn hup_opens_it_anew_before_the_next_generation() {
 }
 
 #[test]
-fn where_nothing_was_renamed_it_is_the_same_file() {
+fn without_a_rename_it_is_the_same_file() {
     let mut server = speakers_into_file();
     server.signal(libc::SIGUSR1);
     server.idle();
@@ -119,7 +119,7 @@ fn where_nothing_was_renamed_it_is_the_same_file() {
 }
 
 #[test]
-fn when_it_cannot_be_opened_that_is_said_and_the_old_one_goes_on() {
+fn a_file_that_cannot_be_opened_is_said_and_the_old_one_is_kept() {
     let setup = notifying("", ["--ready=interval", "--log-file=logs/out"])
         .args(["--", "sh", "-c", SPEAKER]);
     let mut server = setup.file("notes", "").file("logs/out", "").launch();

@@ -33,7 +33,7 @@ fn it_is_the_mode_of_all_socket_files_whatever_the_umask() {
 }
 
 #[test]
-fn what_is_no_octal_mode_is_refused_and_nothing_is_bound() {
+fn a_mode_that_is_not_octal_is_refused_and_nothing_is_bound() {
     for value in [
         "8", "0o600", "-1", "+1", "1777", "10000", "u=rw", "6 0", "07_7", "٧",
     ] {

@@ -1,9 +1,9 @@
-//! What `--restart` and `--stop` tell, and their exit statuses.
+//! The words of `--restart` and `--stop`, and their exit statuses.
 
 use super::{notifying, restart, FAIL};
+use crate::support::reading::read_until;
 use crate::support::{kernel, Server, Setup};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Launches `--restart` and waits until its HUP was obeyed, which the log file tells that is opened then.
@@ -69,22 +69,9 @@ fn it_counts_the_old_workers() {
     server.stop();
 }
 
-/// What has been shown on a terminal, as soon as it ends with this.
+/// The text on a terminal, as soon as it ends with this.
 fn shown(user: &OwnedFd, end: &str) -> String {
-    let mut shown = Vec::new();
-    let mut file = File::from(user.try_clone().unwrap());
-    let text = |shown: &[u8]| String::from_utf8_lossy(shown).into_owned();
-    for _ in 0..100 {
-        if text(&shown).ends_with(end) {
-            break;
-        }
-        if kernel::readable(&[user.as_raw_fd()]).is_some() {
-            let mut bytes = [0; 4096];
-            let count = file.read(&mut bytes).unwrap();
-            shown.extend_from_slice(&bytes[..count]);
-        }
-    }
-    text(&shown)
+    read_until(user, |shown| shown.ends_with(end))
 }
 
 #[test]
@@ -109,7 +96,7 @@ fn on_a_terminal_it_is_one_line_that_is_redrawn() {
 fn a_restart_that_is_given_up_is_status_3() {
     let mut server = notifying("ready:serve", ["--max-start-failures=1"]).up();
     for failed in 2..=4 {
-        // What failed before is not news.
+        // An earlier failure is not news.
         server.next_role(FAIL);
         let ended = restart(&server, []).finish();
         assert_eq!(ended.status.code(), Some(3), "{}", ended.said);

@@ -1,4 +1,4 @@
-//! What `--status` tells, and its exit statuses.
+//! The words of `--status`, and its exit statuses.
 
 use super::{notifying, FAIL};
 use crate::support::{run_beside, Finished, Server, Setup};
@@ -10,7 +10,7 @@ fn ask_for_status<const N: usize>(server: &Server, options: [&str; N]) -> Finish
         .finish()
 }
 
-/// What a running one says, with the date and ages taken out of it.
+/// The words about a running start_server, without the date and the ages.
 fn told(server: &Server) -> String {
     let ended = ask_for_status(server, ["--pid-file=pid", "--status-file=status"]);
     assert_eq!(ended.status.code(), Some(0), "{}", ended.said);

@@ -1,11 +1,11 @@
 //! A worker that dies or is silent has failed to start.
 
-use super::{another_waits_in_vain, is_still_starting, stands, start, talk, WAYS};
+use super::{another_waits_in_vain, first_up, is_still_starting, start, talk, WAYS};
 use crate::support::ask;
 use crate::support::fixtures::by_envdir;
 
 #[test]
-fn who_exits_before_it_is_ready_has_failed_and_the_old_one_serves_on() {
+fn a_worker_that_exits_before_it_is_ready_has_failed_and_the_old_one_still_serves() {
     for (option, word) in WAYS {
         let setup = talk([option]);
         let mut server = start(setup, word);
@@ -33,7 +33,7 @@ fn the_interval_paces_attempts() {
         server.next_role("exit:7");
         server.hup();
         server.says("seems to have failed to start");
-        // Without an interval there are three attempts meanwhile.
+        // Meanwhile there are three attempts without an interval.
         let other = by_envdir("exit:7", [option, "--interval=0"]).start();
         other.says_times("seems to have failed to start", 3);
         assert_eq!(server.started().len(), 2, "{option}");
@@ -41,10 +41,10 @@ fn the_interval_paces_attempts() {
 }
 
 #[test]
-fn who_is_not_ready_in_time_is_killed_and_the_old_one_serves_on() {
+fn a_worker_that_is_not_ready_in_time_is_killed_and_the_old_one_still_serves() {
     for (option, _) in WAYS {
         let mut server = by_envdir("ready:linger", [option, "--start-timeout=1"]).start();
-        let first = stands(&server);
+        let first = first_up(&server);
         server.next_role("talk:linger");
         server.hup();
         server.says_times("seems to have failed to start", first as usize + 1);
@@ -78,7 +78,7 @@ fn a_start_timeout_of_0_waits_for_ever() {
 #[test]
 fn one_that_is_ready_may_live_longer_than_the_start_timeout() {
     let mut server = by_envdir("ready:serve", ["--ready=notify", "--start-timeout=1"]).start();
-    let generation = stands(&server);
+    let generation = first_up(&server);
     another_waits_in_vain("--start-timeout=1");
     assert_eq!(server.outline(), generation.to_string());
     server.stop();

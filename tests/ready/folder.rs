@@ -1,13 +1,13 @@
 //! The folder in which the socket of a worker is.
 
-use super::{socket, stands, start, talk};
+use super::{first_up, socket, start, talk};
 use crate::support::fixtures::by_envdir;
 use crate::support::{kernel, Scratch, Server, Setup};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
-/// With the socket in a folder of the test's own.
+/// Workers whose socket is in a folder of its own, `tmp`.
 fn in_tmp<const N: usize>(options: [&str; N]) -> Setup {
     let setup = talk(["--ready=notify"]).args(options);
     fs::create_dir(setup.scratch.path("tmp")).unwrap();
@@ -15,7 +15,7 @@ fn in_tmp<const N: usize>(options: [&str; N]) -> Setup {
     setup.env("TMPDIR", tmp)
 }
 
-/// How many there are.
+/// The number of folders for sockets.
 fn folders(server: &Server) -> usize {
     fs::read_dir(server.scratch.path("tmp")).unwrap().count()
 }
@@ -93,7 +93,7 @@ fn it_goes_with_its_worker_and_at_the_end() {
     server.hup();
     server.says_times("seems to have failed to start", 3);
     server.next_role("ready:serve");
-    assert!(stands(&server) >= 6);
+    assert!(first_up(&server) >= 6);
     left(&server, 1);
     server.stop();
     assert_eq!(folders(&server), 0);
@@ -143,7 +143,7 @@ fn it_is_made_in_the_runtime_directory_else_in_tmpdir_else_in_tmp() {
         };
         let mut server = setup.up();
         let folder = socket(&server, 1).parent().unwrap().to_path_buf();
-        // Where it is outside of the test's folder, a failed test must not leave it there.
+        // A failed test must not leave it, wherever it is.
         let _removed = Scratch::adopt(folder.clone());
         assert_eq!(folder.parent(), Some(&*expected), "{runtime:?} {tmp:?}");
         server.stop();
@@ -162,7 +162,7 @@ fn a_worker_elsewhere_reaches_one_that_was_named_from_here() {
 }
 
 #[test]
-fn where_it_cannot_be_made_the_start_is_refused_and_nothing_is_bound() {
+fn a_folder_that_cannot_be_made_refuses_the_start_and_nothing_is_bound() {
     let long = format!("{}/x", "y".repeat(100));
     let table = [
         ("nowhere", "No such file or directory"),

@@ -1,4 +1,4 @@
-//! What else a worker says by sd_notify(3).
+//! The other words of sd_notify(3).
 
 use super::{another_waits_in_vain, is_still_starting, socket, start, talk, WAYS};
 use crate::support::fixtures::by_envdir;
@@ -59,7 +59,7 @@ fn a_status_is_logged_in_a_line_while_the_worker_is_being_started_and_not_afterw
         ("X=1\nSTATUS=a=b\nY=2", "a=b"),
         ("STATUS=", ""),
         ("STATUS=tab\tbell\x07", "tab\\tbell\\u{7}"),
-        // What comes together with the word that ends the start still belongs to it.
+        // A status that comes together with the word that ends the start still belongs to the start.
         ("READY=1\nSTATUS=up", "up"),
     ] {
         server.has_said(1, words);
@@ -113,7 +113,7 @@ fn an_extension_that_is_over_is_over() {
 }
 
 #[test]
-fn anything_else_is_passed_over() {
+fn any_other_word_is_ignored() {
     const OTHERS: [&[u8]; 17] = [
             b"",
             b"\n",
@@ -140,7 +140,7 @@ fn anything_else_is_passed_over() {
         is_still_starting(&server, 1);
         assert_eq!(server.status(), [], "{}", words.escape_ascii());
     }
-    // Where such a datagram is too long it does not even come to us.
+    // Such a datagram may be too long to come to us at all.
     server.has_said(1, vec![b'x'; 100_000]);
     is_still_starting(&server, 1);
     server.has_said(1, vec![b'\n'; 100_000]);

@@ -2,21 +2,34 @@
 
 use super::report::pair;
 use super::waiting::LIMIT;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, Ordering::SeqCst};
 use std::time::Duration;
 
 /// Asks a serving worker: the generation and process that answered on a fresh connection.
-pub fn ask(port: u16) -> std::io::Result<(u64, i32)> {
-    let mut answer = String::new();
-    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+pub fn ask(port: u16) -> io::Result<(u64, i32)> {
+    let connection = TcpStream::connect(("127.0.0.1", port))?;
     connection.set_read_timeout(Some(LIMIT))?;
+    answer(connection)
+}
+
+/// Asks a worker behind a Unix socket.
+pub fn ask_path(path: &Path) -> io::Result<(u64, i32)> {
+    let connection = UnixStream::connect(path)?;
+    connection.set_read_timeout(Some(LIMIT))?;
+    answer(connection)
+}
+
+fn answer(mut connection: impl Read + Write) -> io::Result<(u64, i32)> {
+    let mut answer = String::new();
     connection.write_all(b"?")?;
     connection.read_to_string(&mut answer)?;
     match answer.strip_suffix('\n') {
         Some(answer) => Ok(pair(answer, ' ')),
-        None => Err(std::io::Error::other(format!("cut off: {answer:?}"))),
+        None => Err(io::Error::other(format!("cut off: {answer:?}"))),
     }
 }
 

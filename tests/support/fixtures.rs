@@ -14,17 +14,17 @@ pub const USUAL: [&str; 4] = [
 /// The control command for it.
 pub const RESTART: [&str; 3] = ["--restart", "--pid-file=pid", "--status-file=status"];
 
-/// With workers that answer on the port until they are told to finish.
+/// Its workers answer on the port until they are told to finish.
 pub fn serve<const N: usize>(options: [&str; N]) -> Setup {
     with_role("serve", options)
 }
 
-/// With workers of this role: see [`super::worker::run`].
+/// Its workers have this role: see [`super::worker::run`].
 pub fn with_role<const N: usize>(role: &str, options: [&str; N]) -> Setup {
     Setup::new(USUAL).args(options).role(role)
 }
 
-/// With workers whose role is in envdir, where [`super::Server::next_role`] can change it.
+/// The role of its workers is in envdir, where [`super::Server::next_role`] can change it.
 pub fn by_envdir<const N: usize>(role: &str, options: [&str; N]) -> Setup {
     Setup::new(USUAL)
         .args(["--envdir=envdir"])
@@ -32,7 +32,7 @@ pub fn by_envdir<const N: usize>(role: &str, options: [&str; N]) -> Setup {
         .file("envdir/WORKER_ROLE", role)
 }
 
-/// Without a listener but those of the options.
+/// It has no listeners but those of the options.
 pub fn without_port<const N: usize>(options: [&str; N]) -> Setup {
     Setup::new(&USUAL[1..]).args(options).role("serve")
 }

@@ -39,7 +39,7 @@ pub fn session(pid: i32) -> i32 {
     unsafe { libc::getsid(pid) }
 }
 
-/// Whether another process has an exclusive flock on the file.
+/// Tells whether another process has an exclusive flock on the file.
 pub fn is_locked(file: &std::fs::File) -> bool {
     let fd = std::os::fd::AsRawFd::as_raw_fd(file);
     // SAFETY: flock touches no memory.
@@ -277,9 +277,24 @@ pub fn pipe() -> (OwnedFd, OwnedFd) {
 pub fn terminal() -> (OwnedFd, OwnedFd) {
     let mut ends = [-1; 2];
     let [user, program] = &mut ends;
-    // SAFETY: both are ints; null says that name and settings are not wanted.
-    let result = unsafe { libc::openpty(user, program, null_mut(), null_mut(), null_mut()) };
-    assert_eq!(result, 0);
+    // On Linux each end is made with its flag, since some other test may just be forking.
+    #[cfg(target_os = "linux")]
+    {
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        // SAFETY: posix_openpt touches no memory.
+        *user = unsafe { libc::posix_openpt(flags) };
+        // SAFETY: unlockpt touches no memory of ours.
+        assert_eq!(unsafe { libc::unlockpt(*user) }, 0);
+        // SAFETY: TIOCGPTPEER takes flags and touches no memory.
+        *program = unsafe { libc::ioctl(*user, libc::TIOCGPTPEER, flags) };
+        assert!(*program >= 0);
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        // SAFETY: both are ints; null says that name and settings are not wanted.
+        let result = unsafe { libc::openpty(user, program, null_mut(), null_mut(), null_mut()) };
+        assert_eq!(result, 0);
+    }
     owned(ends)
 }
 
@@ -293,7 +308,7 @@ fn owned(ends: [i32; 2]) -> (OwnedFd, OwnedFd) {
     (first, second)
 }
 
-/// What Ctrl-S and Ctrl-Q do to a terminal: it takes no more output, it takes it again.
+/// Does to a terminal as Ctrl-S and Ctrl-Q do: it takes no more output, or takes it again.
 pub fn let_flow(terminal: &OwnedFd, flows: bool) {
     let action = if flows { libc::TCOON } else { libc::TCOOFF };
     // SAFETY: tcflow touches no memory.
@@ -371,7 +386,7 @@ pub fn refuse_fork(command: &mut std::process::Command) {
     let mut forks = vec![libc::SYS_clone, libc::SYS_clone3];
     #[cfg(target_arch = "x86_64")]
     forks.extend([libc::SYS_fork, libc::SYS_vfork]);
-    // The number of the call stands first in what a filter sees.
+    // The number of the call is the first thing that a filter sees.
     let mut filter = vec![statement(
         (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
         0,
@@ -410,7 +425,7 @@ pub fn refuse_fork(command: &mut std::process::Command) {
     unsafe { command.pre_exec(install) };
 }
 
-/// What a service manager compares MONOTONIC_USEC with.
+/// The clock that a service manager compares with MONOTONIC_USEC.
 pub fn monotonic_micros() -> u64 {
     // SAFETY: all zeroes is a valid timespec.
     let mut time: libc::timespec = unsafe { zeroed() };
@@ -431,7 +446,7 @@ pub fn copy_far_off(fd: &dyn AsFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(copy) }
 }
 
-/// Who traces a process, if somebody does.
+/// The process that traces this one, if there is one.
 #[cfg(target_os = "linux")]
 pub fn tracer(pid: i32) -> Option<i32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -1,18 +1,23 @@
-//! What the tests share: start_server in a scratch folder, the worker that it runs, and waiting for facts.
+//! The tests share this: start_server in a scratch folder, the worker that it runs, and waiting for facts.
 
 pub mod clients;
+mod daemon;
 pub mod fixtures;
 pub mod kernel;
 mod needs;
 mod processes;
+pub mod reading;
 mod report;
 mod scratch;
 mod server;
 mod setup;
-mod waiting;
+pub mod waiting;
 pub mod worker;
 
-pub use clients::{ask, free_port};
+pub use clients::{ask, ask_path, free_port};
+pub use daemon::{pid_in_file, Daemon};
+#[cfg(target_os = "linux")]
+pub use needs::container;
 pub use needs::{permissions_count, skipped};
 pub use processes::{descriptors, is_asleep};
 pub use report::Report;

@@ -1,4 +1,4 @@
-//! What a test needs of the machine, and what is said where it is not there.
+//! The needs of a test that a machine may not meet, which skips the test.
 
 use super::{kernel, Scratch};
 use std::fs;
@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-/// Whether a program that is to heed permissions does: see [`kernel::heed_permissions`].
+/// Tells whether a program that is to heed permissions does: see [`kernel::heed_permissions`].
 pub fn permissions_count() -> bool {
     let folder = Scratch::new();
     let closed = folder.write("closed", "");
@@ -23,8 +23,22 @@ pub fn skipped(need: &str) {
         .name()
         .unwrap_or_default()
         .to_string();
-    let _ = writeln!(
-        std::io::stderr(),
-        "{test}: skipped, because there is no {need}"
-    );
+    let _ = writeln!(std::io::stderr(), "{test}: skipped, since it needs {need}");
+}
+
+/// A command that runs what follows in a container, made by unshare(1) with these options; `None` where it may not,
+/// which is said.
+#[cfg(target_os = "linux")]
+pub fn container(options: &[&str]) -> Option<Command> {
+    let unshare = || {
+        let mut unshare = Command::new("unshare");
+        unshare.arg("--map-root-user").args(options);
+        unshare
+    };
+    let may = unshare().arg("true").output();
+    if !may.is_ok_and(|ended| ended.status.success()) {
+        skipped("unshare that may make a container");
+        return None;
+    }
+    Some(unshare())
 }

@@ -1,11 +1,11 @@
-//! What the system tells of processes.
+//! Processes as the system knows them.
 
 use super::{kernel, Server};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What Linux says of a process; elsewhere every process is taken for one that sleeps.
+/// Tells whether a process sleeps, on Linux; elsewhere every process is taken for one that does.
 pub fn is_asleep(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.map_or(true, |stat| {
@@ -40,7 +40,7 @@ pub fn end_all(folder: &Path) {
         .count()
         > 0
     {
-        // One that has its signal is gone as soon as it runs.
+        // A process that has its signal ends as soon as it runs.
         std::thread::yield_now();
     }
 }
@@ -59,8 +59,8 @@ fn has_folder(pid: i32, folder: &Path) -> bool {
         .any(|found| found == variable)
 }
 
-/// Whether a process is a worker of the test with this folder, as far as the system tells: its number may be that of
-/// another process by now.
+/// Tells whether a process is a worker of the test with this folder, as far as the system knows: its number may be that
+/// of another process by now.
 pub fn is_worker(pid: i32, folder: &Path) -> bool {
     if !Path::new("/proc/self/exe").exists() {
         return kernel::exists(pid);

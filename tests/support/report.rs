@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// What a worker has told of itself.
+/// The report of a worker about itself.
 pub struct Report {
     pub generation: u64,
     pub pid: i32,
@@ -54,7 +54,7 @@ impl Report {
             .collect()
     }
 
-    /// What the worker saw of a descriptor: kind, address, flags.
+    /// A descriptor as the worker saw it: kind, address, flags.
     pub fn descriptor(&self, number: i32) -> Option<String> {
         let prefix = format!("{number} ");
         self.all("fd")

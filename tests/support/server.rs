@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 
-/// How C libraries word the errors that tests look for: glibc and the BSDs, musl.
+/// The errors that tests look for, in the words of glibc and the BSDs and in those of musl.
 const WORDINGS: [(&str, &str); 6] = [
     ("Address already in use", "Address in use"),
     ("Cannot allocate memory", "Out of memory"),
@@ -63,7 +63,7 @@ impl Server {
         in_one_wording(self.scratch.read("log"))
     }
 
-    /// How often the log has a text.
+    /// Counts a text in the log.
     pub fn count(&self, text: &str) -> usize {
         self.log().matches(text).count()
     }
@@ -192,7 +192,7 @@ impl Server {
         signals.map(str::to_string).collect()
     }
 
-    /// Whether the worker of a generation was told to finish.
+    /// Tells whether the worker of a generation was told to finish.
     pub fn is_told(&self, generation: u64) -> bool {
         !self.signals(generation).is_empty()
     }
@@ -261,7 +261,7 @@ impl Server {
         self.up(&[generation]);
     }
 
-    /// Whether a process is a worker of this start_server.
+    /// Tells whether a process is a worker of this start_server.
     pub fn is_worker(&self, pid: i32) -> bool {
         is_worker(pid, self.scratch.folder())
     }
@@ -294,7 +294,7 @@ impl Server {
     }
 }
 
-/// Nobody whom it has started outlives the test, whether that has passed or failed.
+/// No process of the test outlives it, whether it has passed or failed.
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();

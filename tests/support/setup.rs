@@ -10,7 +10,7 @@ pub fn program() -> OsString {
     std::env::var_os("START_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_start_server").into())
 }
 
-/// Whether the program under test needs no loader: another one's would tell of the libraries and not run it.
+/// Tells whether the program under test needs no loader. A loader would tell of the libraries and not run the program.
 pub fn is_static() -> bool {
     let mut command = Command::new(program());
     command.arg("--version").env("LD_TRACE_LOADED_OBJECTS", "1");
@@ -65,7 +65,7 @@ impl Setup {
         Setup { scratch, command }
     }
 
-    /// What the worker is to be: see [`worker::Role`]. Without it envdir is to say so.
+    /// Gives the workers a role: see [`worker::run`]. Without it envdir is to give them one.
     pub fn role(mut self, role: &str) -> Setup {
         self.command.env("WORKER_ROLE", role);
         self
@@ -129,7 +129,7 @@ impl Setup {
             .launch()
     }
 
-    /// Starts it as it stands.
+    /// Starts this command line.
     pub fn launch(mut self) -> Server {
         let log = fs::File::create(self.scratch.path("log")).unwrap();
         let output = fs::File::create(self.scratch.path("output")).unwrap();

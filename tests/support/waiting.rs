@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a fact may take. It is generous: it only keeps a failing test from lasting for ever.
+/// The time that a fact may take. It is generous: it only keeps a failing test from lasting for ever.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 #[allow(

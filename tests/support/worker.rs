@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What makes the test binary a worker. The last ones reach it as arguments of its own.
+/// These arguments make the test binary a worker.
 pub const ARGUMENTS: [&str; 3] = ["--exact", "worker", "--nocapture"];
 
 /// Shell workers end with this line. They live until TERM, or until the folder of a failed test is gone.

@@ -1,7 +1,8 @@
 //! Sockets that are taken over from a service manager.
 
-use super::{activated, answer, bound, bound_at, count, given, is_ours, names, says, systemds};
-use crate::support::{ask, free_port, kernel, program, Scratch, Setup};
+use super::{activated, bound, bound_at, count, given, is_ours, names, says, systemds};
+use crate::support::reading::rest;
+use crate::support::{ask, ask_path, free_port, kernel, program, Scratch, Setup};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -25,7 +26,7 @@ fn a_socket_that_a_port_asks_for_is_taken_over_under_the_name_that_was_typed() {
         ("stream [::1]", "[0:0::1]:P", "[0:0::1]:P"),
         ("stream [::1]", "::1:P", "[::1]:P"),
         ("stream [::]", "[::]:P", "[::]:P"),
-        // What systemd makes of a bare port serves both protocols, where the system is not told otherwise.
+        // The socket that systemd makes for a bare port serves both protocols, where the system is not told otherwise.
         #[cfg(target_os = "linux")]
         ("stream [::]", "P", "P"),
         #[cfg(target_os = "linux")]
@@ -67,9 +68,7 @@ fn a_socket_that_a_path_asks_for_is_taken_over() {
     let report = server.worker(1);
     assert_eq!(names(&report), [path.to_str().unwrap()]);
     assert!(is_ours(&report, report.ports()[0].1, &socket));
-    let mut connection = UnixStream::connect(&path).unwrap();
-    connection.write_all(b"?").unwrap();
-    assert_eq!(answer(connection), says(&report));
+    assert_eq!(ask_path(path.as_ref()).unwrap(), (1, report.pid));
     server.stop();
     assert!(!server.log().contains("removing existing socket file"));
 }
@@ -217,7 +216,7 @@ fn a_port_whose_socket_is_meant_for_another_process_is_in_use() {
 }
 
 #[test]
-fn a_socket_outlives_start_server_and_who_connects_in_between_is_served() {
+fn a_socket_outlives_start_server_and_clients_that_connect_in_between_are_served() {
     let folder = Scratch::new();
     let path = folder.path("sock");
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -234,8 +233,8 @@ fn a_socket_outlives_start_server_and_who_connects_in_between_is_served() {
         by_path.write_all(b"?").unwrap();
         let mut server = activated(&[&tcp, &unix], options).start();
         let report = server.worker(1);
-        assert_eq!(answer(by_port), says(&report));
-        assert_eq!(answer(by_path), says(&report));
+        assert_eq!(rest(by_port), says(&report));
+        assert_eq!(rest(by_path), says(&report));
         server.hup();
         server.up(&[2]);
         server.stop();
@@ -283,7 +282,7 @@ fn a_socket_that_is_taken_over_is_found_at_the_descriptor_that_its_port_names() 
 }
 
 #[test]
-fn what_is_no_socket_is_refused_with_one_line() {
+fn a_descriptor_that_is_no_socket_is_refused_with_one_line() {
     let (socket, _) = bound("stream 127.0.0.1");
     let (reader, _writer) = kernel::pipe();
     let file = fs::File::open("/dev/null").unwrap();
@@ -345,9 +344,7 @@ fn systemd_socket_activate_hands_over_what_a_port_and_a_path_ask_for() {
     assert_eq!(names(&report), [format!("127.0.0.1:{port}"), path.clone()]);
     assert_eq!(count(&report, port), 1);
     assert_eq!(report.variable("LISTEN_FDS"), None);
-    let mut connection = UnixStream::connect(&path).unwrap();
-    connection.write_all(b"?").unwrap();
-    assert_eq!(answer(connection), says(&report));
+    assert_eq!(ask_path(path.as_ref()).unwrap(), (1, report.pid));
     server.stop();
     assert!(Path::new(&path).exists());
 }

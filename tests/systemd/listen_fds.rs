@@ -1,12 +1,13 @@
 //! `--listen-fds`: sockets that are handed on as a service manager would.
 
-use super::{activated, answer, bound, is_ours, names, systemds};
+use super::{activated, bound, is_ours, names, systemds};
+use crate::support::reading::rest;
 use crate::support::{ask, free_port, program, Report, Setup};
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
-/// What a worker was told in the way of systemd: LISTEN_FDS, LISTEN_FDNAMES, and each LISTEN_PID.
+/// The variables by which systemd would tell a worker of its sockets: LISTEN_FDS, LISTEN_FDNAMES, and each LISTEN_PID.
 fn told_as_by_systemd(report: &Report) -> (Option<OsString>, Option<OsString>, Vec<String>) {
     let environment = report.all("env");
     let pids = environment
@@ -19,7 +20,7 @@ fn told_as_by_systemd(report: &Report) -> (Option<OsString>, Option<OsString>, V
     )
 }
 
-/// What a worker should be told then.
+/// The values that they should have.
 fn as_by_systemd(
     count: usize,
     names: &str,
@@ -83,7 +84,7 @@ fn without_the_option_nothing_is_said_in_the_way_of_systemd() {
 }
 
 #[test]
-fn what_caller_and_envdir_say_of_sockets_gives_way() {
+fn variables_of_sockets_from_caller_and_envdir_give_way() {
     let options = [
         "--interval=0",
         "--listen-fds",
@@ -115,17 +116,11 @@ fn an_empty_listen_pid_in_envdir_stays_empty() {
 #[cfg(target_os = "linux")]
 #[test]
 fn listen_pid_is_the_workers_number_however_long_that_is() {
-    // As process 1 of a container it gives its workers the numbers from 2 on.
-    let container = || {
-        let mut unshare = std::process::Command::new("unshare");
-        unshare.args(["--map-root-user", "--pid", "--fork", "--kill-child"]);
-        unshare
+    // Process 1 of a container gives its workers the numbers from 2 on.
+    let options = ["--pid", "--fork", "--kill-child"];
+    let Some(mut command) = crate::support::container(&options) else {
+        return;
     };
-    let probe = container().arg("true").output();
-    if !probe.is_ok_and(|probe| probe.status.success()) {
-        return crate::support::skipped("unshare that may make a container");
-    }
-    let mut command = container();
     command.arg(program());
     let server = Setup::by(command, ["--interval=0", "--listen-fds"])
         .role("exit:1")
@@ -222,7 +217,7 @@ fn sockets_that_were_taken_over_are_described_too() {
         assert_eq!(ask(first_port).unwrap(), (generation, report.pid));
         server.hup();
     }
-    // What nobody asked for has its place in the row as well.
+    // A socket that nobody asked for has its place in the row as well.
     let ended = activated(&[&other], ["--listen-fds", "--ready=fd=3", "true"]).finish();
     let line = "start_server: --ready=fd=3: --listen-fds puts a socket there\n";
     assert_eq!(ended.said, line);
@@ -260,6 +255,7 @@ fn systemds_own_proxy_takes_the_sockets() {
         return;
     };
     let behind = TcpListener::bind("127.0.0.1:0").unwrap();
+    behind.set_nonblocking(true).unwrap();
     let port = free_port();
     let mut server = Setup::new(["--interval=0", "--listen-fds", "--status-file=status"])
         .args([&format!("--port=127.0.0.1:{port}"), "--"])
@@ -270,8 +266,10 @@ fn systemds_own_proxy_takes_the_sockets() {
     for generation in 1..=2 {
         server.up(&[generation]);
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        behind.accept().unwrap().0.write_all(b"hello").unwrap();
-        assert_eq!(answer(client), "hello");
+        let (mut accepted, _) = server.eventually("the proxy", || behind.accept().ok());
+        accepted.write_all(b"hello").unwrap();
+        drop(accepted);
+        assert_eq!(rest(client), "hello");
         server.hup();
     }
     server.up(&[3]);

@@ -1,4 +1,4 @@
-//! What the service manager that runs start_server is told.
+//! The service manager that runs start_server is told how it goes.
 
 use crate::support::fixtures::by_envdir;
 use crate::support::{kernel, Scratch, Server, Setup};
@@ -26,7 +26,7 @@ impl Manager {
         )
     }
 
-    /// Where the address is no file.
+    /// A manager whose address is no file.
     #[cfg(target_os = "linux")]
     fn without_file() -> Manager {
         use std::os::linux::net::SocketAddrExt;
@@ -59,7 +59,7 @@ impl Manager {
         heard.clone()
     }
 
-    /// What it was told for itself: the first line of each datagram.
+    /// The states that it was told: the first line of each datagram.
     fn states(&self) -> Vec<String> {
         let heard = self.heard();
         let first = heard.iter().filter_map(|datagram| datagram.lines().next());
@@ -69,7 +69,7 @@ impl Manager {
             .collect()
     }
 
-    /// What it was told for people.
+    /// The texts for people that it was told.
     fn statuses(&self) -> Vec<String> {
         let heard = self.heard();
         let lines = heard.iter().flat_map(|datagram| datagram.lines());
@@ -114,7 +114,7 @@ const RELOADING: &str = "RELOADING=1";
 const STOPPING: &str = "STOPPING=1";
 
 #[test]
-fn the_manager_is_told_once_that_the_first_worker_stands_and_not_before() {
+fn the_manager_is_told_once_that_the_first_worker_is_up_and_not_before() {
     let managers = [
         Manager::new(),
         #[cfg(target_os = "linux")]
@@ -127,7 +127,7 @@ fn the_manager_is_told_once_that_the_first_worker_stands_and_not_before() {
         manager.hears(&server, []);
         server.has_said(1, READY);
         manager.hears(&server, [READY]);
-        // Who waits for that word may look into the file at once.
+        // A program that waits for that word may look into the file at once.
         assert_eq!(server.status(), [(1, pid)]);
         server.has_said(1, READY);
         server.stop();
@@ -136,7 +136,7 @@ fn the_manager_is_told_once_that_the_first_worker_stands_and_not_before() {
 }
 
 #[test]
-fn a_first_worker_that_fails_is_no_reason_to_tell_that_one_stands() {
+fn a_first_worker_that_fails_is_no_reason_to_tell_that_one_is_up() {
     let manager = Manager::new();
     let mut server = told(&manager, "exit:1", ["--ready=notify"]).start();
     server.says_times("seems to have failed to start", 3);
@@ -148,7 +148,7 @@ fn a_first_worker_that_fails_is_no_reason_to_tell_that_one_stands() {
 }
 
 #[test]
-fn a_first_worker_that_is_given_up_never_stands() {
+fn a_first_worker_that_is_given_up_is_never_told_of() {
     let manager = Manager::new();
     let options = ["--max-start-failures=2", "--ready=notify"];
     let ended = told(&manager, "exit:1", options).start().end();
@@ -397,7 +397,7 @@ fn a_manager_that_is_not_there_is_no_obstacle() {
 }
 
 #[test]
-fn what_the_manager_says_to_start_server_is_not_for_workers() {
+fn the_managers_variables_for_start_server_are_not_for_workers() {
     let manager = Manager::new();
     let server = told(&manager, "serve", [])
         .env("WATCHDOG_USEC", "30000000")

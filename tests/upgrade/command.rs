@@ -1,4 +1,4 @@
-//! What `--upgrade` tells, and its exit statuses.
+//! The words of `--upgrade`, and its exit statuses.
 
 use super::{Place, UPGRADE};
 use crate::support::worker::LIVE;

@@ -3,7 +3,7 @@
 use super::{upgrade, Place};
 use crate::support::Server;
 
-/// A first worker that stands, and a restart whose new worker has not said yet that it is ready.
+/// A first worker that is up, and a restart whose new worker has not said yet that it is ready.
 fn begin<const N: usize>(place: &Place, options: [&str; N]) -> Server {
     let setup = place.serve("ready:linger", []);
     let server = setup.args(options).up();
@@ -38,7 +38,7 @@ fn a_worker_says_that_it_is_ready_to_the_next_program() {
 }
 
 #[test]
-fn who_does_not_become_ready_is_killed_by_the_next_program() {
+fn a_worker_that_does_not_become_ready_is_killed_by_the_next_program() {
     let place = Place::new();
     let mut server = begin(
         &place,
@@ -64,7 +64,7 @@ fn who_does_not_become_ready_is_killed_by_the_next_program() {
 }
 
 #[test]
-fn who_does_not_finish_is_killed_by_the_next_program() {
+fn a_worker_that_does_not_finish_is_killed_by_the_next_program() {
     let place = Place::new();
     let mut server = begin(&place, ["--ready=notify", "--kill-timeout=1"]);
     server.has_said(2, "READY=1");
