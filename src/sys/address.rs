@@ -69,7 +69,7 @@ pub fn check_unix_path(path: &OsStr) -> io::Result<()> {
 
 /// Makes the address of a Unix socket, and returns how many bytes of it count. The path must leave room for a NUL, as
 /// unix(7) advises.
-pub(super) fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize)> {
+pub(super) fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, libc::socklen_t)> {
     // SAFETY: a sockaddr_un consists of integers, for which zeroes are valid.
     let mut address: libc::sockaddr_un = unsafe { zeroed() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
@@ -84,8 +84,6 @@ pub(super) fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize
     for (to, from) in address.sun_path.iter_mut().zip(bytes) {
         *to = *from as libc::c_char;
     }
-    Ok((
-        address,
-        offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1,
-    ))
+    let length = offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
+    Ok((address, length as libc::socklen_t))
 }

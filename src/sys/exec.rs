@@ -1,6 +1,6 @@
 //! Executing a program, in a child or in place of this process.
 
-use super::{check, fd, file, inherit, process, retry};
+use super::{check, check_number, fd, file, inherit, process, retry};
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -69,12 +69,9 @@ pub fn spawn<'a>(
     environment: impl Iterator<Item = &'a CStr>,
 ) -> io::Result<ForkedChild> {
     let (report, writer) = fd::pipe()?;
-    let writer = fd::move_off(writer, |number| {
-        program
-            .descriptors
-            .iter()
-            .any(|mapping| mapping.number == number)
-    })?;
+    let descriptors = &program.descriptors;
+    let is_taken = |number| descriptors.iter().any(|mapping| mapping.number == number);
+    let writer = fd::move_off(writer, is_taken)?;
     // The shell gets all of these arguments, the program itself all but the first.
     let mut arguments = null_terminated(once(SHELL.as_ptr()).chain(program.arguments()));
     // The child writes its pid, of ten digits at most, over the zeroes. The last one ends the string.
@@ -90,7 +87,7 @@ pub fn spawn<'a>(
     // that does not answer this can take for ever, and start_server must go on serving its old worker.
     // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
     // The child only makes async-signal-safe calls until it executes its program or ends.
-    let pid = check(unsafe { libc::fork() })?;
+    let pid = check_number(unsafe { libc::fork() })?;
     if pid > 0 {
         return Ok(ForkedChild { pid, report });
     }
@@ -114,10 +111,8 @@ pub fn read_report(report: OwnedFd) -> Option<ExecFailure> {
     ]
     .into_iter()
     .find(|&known| known as u8 == step)?;
-    (count == failure.len()).then(|| ExecFailure {
-        step,
-        error: io::Error::from_raw_os_error(i32::from_ne_bytes(errno)),
-    })
+    let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+    (count == failure.len()).then_some(ExecFailure { step, error })
 }
 
 /// The step that failed and its errno, as the child reports them.
@@ -165,10 +160,8 @@ fn execute_in_child(
         }
         return failure_report(ExecStep::Execute, &last);
     }
-    failure_report(
-        ExecStep::Execute,
-        &denied.map_or(last, io::Error::from_raw_os_error),
-    )
+    let error = denied.map_or(last, io::Error::from_raw_os_error);
+    failure_report(ExecStep::Execute, &error)
 }
 
 /// Writes a pid, which is positive, in decimal.
@@ -187,8 +180,7 @@ fn place_descriptor(mapping: &FdMapping) -> io::Result<()> {
     }
     // SAFETY: dup2 touches no memory. It may close the child's copy of a descriptor of this program, but the child runs
     // no destructor that would close the number again.
-    retry(|| check(unsafe { libc::dup2(mapping.fd, mapping.number) }))?;
-    Ok(())
+    retry(|| check(unsafe { libc::dup2(mapping.fd, mapping.number) }))
 }
 
 fn execute(

@@ -11,7 +11,7 @@
 //! - The limit of descriptors may be infinite on macOS and FreeBSD [getrlimit(2)]. No loop may count up to it.
 //! - A child does not inherit a timer of setitimer(2), but the timer survives execve. It is always switched off again.
 
-use super::{check, check_count, poll, retry};
+use super::{check, check_count, check_number, poll, retry};
 use std::fs::OpenOptions;
 use std::io;
 use std::mem::zeroed;
@@ -30,8 +30,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 #[cfg(not(target_os = "macos"))]
 fn make_pipe(ends: &mut [RawFd; 2]) -> io::Result<()> {
     // SAFETY: ends has room for the two numbers that pipe2 writes.
-    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    Ok(())
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })
 }
 
 /// macOS has no pipe2.
@@ -65,16 +64,16 @@ pub(super) fn own(number: RawFd) -> OwnedFd {
 /// never be set on a file that a worker shares.
 pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
     // SAFETY: F_GETFL takes no argument and touches no memory.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let flags = check_number(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
     // SAFETY: F_SETFL takes an integer and touches no memory.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
-    Ok(())
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })
 }
 
 /// Makes a close-on-exec copy at the lowest free number that is at least `lowest`.
 pub fn duplicate(fd: BorrowedFd, lowest: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory.
-    let number = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    let number =
+        check_number(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
     Ok(own(number))
 }
 
@@ -90,8 +89,7 @@ pub fn move_off(fd: OwnedFd, taken: impl Fn(RawFd) -> bool) -> io::Result<OwnedF
 /// Makes a standard stream of this process the same open file as `fd`.
 pub fn redirect(fd: BorrowedFd, stream: Stream) -> io::Result<()> {
     // SAFETY: dup2 touches no memory. It closes a standard stream, which no OwnedFd of this program owns.
-    retry(|| check(unsafe { libc::dup2(fd.as_raw_fd(), stream as RawFd) }))?;
-    Ok(())
+    retry(|| check(unsafe { libc::dup2(fd.as_raw_fd(), stream as RawFd) }))
 }
 
 /// The standard streams.

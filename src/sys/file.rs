@@ -45,8 +45,7 @@ pub fn check_enterable(dir: &Path) -> io::Result<()> {
 /// Checks that access(2) grants `mode`. The error is the reason why not.
 pub(super) fn check_access(path: &CStr, mode: libc::c_int) -> io::Result<()> {
     // SAFETY: path is a C string that outlives the call.
-    check(unsafe { libc::access(path.as_ptr(), mode) })?;
-    Ok(())
+    check(unsafe { libc::access(path.as_ptr(), mode) })
 }
 
 fn c_string(path: &Path) -> io::Result<CString> {

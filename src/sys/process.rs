@@ -8,7 +8,7 @@
 //!   has set.
 //! - Linux has the age of a process in /proc. On the other systems ps(1) prints it.
 
-use super::{check, fd, retry};
+use super::{check, check_number, fd, retry};
 #[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ pub enum ForkResult {
 /// Forks this process. Both processes go on.
 pub fn fork() -> io::Result<ForkResult> {
     // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
-    let pid = check(unsafe { libc::fork() })?;
+    let pid = check_number(unsafe { libc::fork() })?;
     Ok(if pid == 0 {
         ForkResult::Child
     } else {
@@ -34,8 +34,7 @@ pub fn fork() -> io::Result<ForkResult> {
 /// Makes this process the leader of a new session without a terminal.
 pub fn new_session() -> io::Result<()> {
     // SAFETY: setsid touches no memory.
-    check(unsafe { libc::setsid() })?;
-    Ok(())
+    check(unsafe { libc::setsid() })
 }
 
 /// Makes a pipe from which `text` can be read. A child writes the text and ends, so the text may be longer than a pipe
@@ -62,7 +61,7 @@ pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
 pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     // SAFETY: status is an int that outlives the call.
-    let pid = retry(|| check(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }));
+    let pid = retry(|| check_number(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }));
     // The only possible error is ECHILD: this process has no children.
     pid.ok().filter(|&pid| pid > 0).map(|pid| (pid, status))
 }
@@ -70,8 +69,7 @@ pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
 /// Sends a signal to one process.
 pub fn signal(pid: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
     // SAFETY: kill touches no memory.
-    check(unsafe { libc::kill(pid, signal) })?;
-    Ok(())
+    check(unsafe { libc::kill(pid, signal) })
 }
 
 /// The pid of this process.
