@@ -63,12 +63,10 @@ impl LogCommand {
             program: Program {
                 candidates: vec![exec::SHELL.into()],
                 arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
-                listen_pid: false,
-                by_shell: false,
-                dir: None,
                 descriptors: numbered
                     .map(|(fd, number)| FdMapping { fd, number })
                     .collect(),
+                ..Program::default()
             },
             environment: environment.map(CString::from).collect(),
             pid: None,

@@ -13,6 +13,7 @@ pub const SHELL: &CStr = c"/bin/sh";
 
 /// A program to execute, without its environment. It is prepared before the fork, because the child must not allocate
 /// memory before execve.
+#[derive(Default)]
 pub struct Program {
     /// The paths at which to look for the program, in this order.
     pub candidates: Vec<CString>,

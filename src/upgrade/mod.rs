@@ -132,10 +132,7 @@ impl Upgrader {
         Program {
             candidates: launch::candidates(self.name(), path.as_deref()),
             arguments: words.map(|word| launch::c_string(word)).collect(),
-            listen_pid: false,
-            by_shell: false,
-            dir: None,
-            descriptors: Vec::new(),
+            ..Program::default()
         }
     }
 

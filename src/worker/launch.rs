@@ -35,7 +35,6 @@ impl Launcher {
         ready: ReadyConfig,
     ) -> Launcher {
         let program = Program {
-            candidates: Vec::new(),
             arguments: command.iter().map(|word| c_string(word)).collect(),
             listen_pid: sockets
                 .iter()
@@ -43,6 +42,7 @@ impl Launcher {
             by_shell: true,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
             descriptors,
+            ..Program::default()
         };
         Launcher {
             program,
