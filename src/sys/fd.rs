@@ -117,18 +117,9 @@ pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// The descriptor stays blocking, since O_NONBLOCK would also affect every process that shares the open file.
 fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
-    const NEVER: libc::timeval = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let tenth = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 100_000,
-    };
-    // The alarm repeats, because the first one may come before the write begins.
-    set_alarm(tenth, tenth);
+    set_alarm(100_000);
     let written = write_once(fd, bytes);
-    set_alarm(NEVER, NEVER);
+    set_alarm(0);
     written
 }
 
@@ -141,10 +132,15 @@ fn write_once(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
 #[allow(clippy::unnecessary_cast, reason = "it is an int on illumos")]
 pub const PIPE_BUF: usize = libc::PIPE_BUF as usize;
 
-/// Sends SIGALRM after `first` and then again each `interval`. Two zeroes switch the alarm off.
-fn set_alarm(first: libc::timeval, interval: libc::timeval) {
+/// Sends SIGALRM after each interval of so many microseconds; 0 switches the alarm off. The alarm repeats, because the
+/// first one may come before the write begins.
+fn set_alarm(microseconds: libc::suseconds_t) {
+    let interval = libc::timeval {
+        tv_sec: 0,
+        tv_usec: microseconds,
+    };
     let timer = libc::itimerval {
-        it_value: first,
+        it_value: interval,
         it_interval: interval,
     };
     // SAFETY: timer is initialised and outlives the call, and the null pointer says that the old timer is not wanted.
