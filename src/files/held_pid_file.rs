@@ -67,7 +67,7 @@ pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
 
 /// True while a start_server holds its exclusive lock, since we are refused a shared one.
 pub fn is_held(file: &File) -> bool {
-    match fd::try_lock(file.as_fd(), Lock::TryShared) {
+    match fd::try_lock(file.as_fd(), Lock::Shared) {
         Ok(Locked::HeldByAnother) => true,
         Ok(Locked::Yes) => {
             fd::unlock(file.as_fd());

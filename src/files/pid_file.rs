@@ -41,7 +41,7 @@ impl PidFile {
                 }
                 refuse(path, error)
             };
-            match fd::try_lock(file.as_fd(), Lock::TryExclusive).map_err(fail)? {
+            match fd::try_lock(file.as_fd(), Lock::Exclusive).map_err(fail)? {
                 Locked::Yes => {}
                 Locked::HeldByAnother if is_held(&file) => {
                     return Err(already_running(path, &file))

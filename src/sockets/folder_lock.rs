@@ -3,7 +3,8 @@
 //! Between bind and listen a socket looks abandoned. Another start_server that is started at the same moment would
 //! remove its file and bind in its place. The holder of the folder's lock binds and listens undisturbed.
 
-use crate::sys::{fd, file, poll};
+use crate::sys::fd::{self, Lock, Locked};
+use crate::sys::{file, poll};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -40,12 +41,10 @@ fn lock_folder(folder: &OsStr) -> io::Result<OwnedFd> {
     let opened = file::open_folder(folder)?;
     let folder = fd::duplicate(opened.as_fd(), LOWEST_LOCK_FD)?;
     for _ in 0..ATTEMPTS {
-        match fd::lock(folder.as_fd(), fd::Lock::TryExclusive) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                poll::wait(&mut [], Some(POLL_INTERVAL))?;
-            }
-            locked => return locked.map(|()| folder),
+        if let Locked::Yes = fd::try_lock(folder.as_fd(), Lock::Exclusive)? {
+            return Ok(folder);
         }
+        poll::wait(&mut [], Some(POLL_INTERVAL))?;
     }
     Err(io::ErrorKind::WouldBlock.into())
 }

@@ -171,16 +171,19 @@ pub fn is_regular(fd: BorrowedFd) -> bool {
     result == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFREG
 }
 
-/// Locks an open file with flock(2). Children that inherit the descriptor share the lock, which ends when the last copy
-/// of the descriptor is closed.
-pub fn lock(fd: BorrowedFd, lock: Lock) -> io::Result<()> {
+/// Locks an open file with flock(2), if no other process stands in the way. Never waits. Children that inherit the
+/// descriptor share the lock, which ends when the last copy of the descriptor is closed.
+pub fn try_lock(fd: BorrowedFd, lock: Lock) -> io::Result<Locked> {
     let operation = match lock {
-        Lock::TryExclusive => libc::LOCK_EX | libc::LOCK_NB,
-        Lock::TryShared => libc::LOCK_SH | libc::LOCK_NB,
+        Lock::Exclusive => libc::LOCK_EX | libc::LOCK_NB,
+        Lock::Shared => libc::LOCK_SH | libc::LOCK_NB,
     };
     // SAFETY: flock touches no memory.
-    retry(|| check(unsafe { libc::flock(fd.as_raw_fd(), operation) }))?;
-    Ok(())
+    match retry(|| check(unsafe { libc::flock(fd.as_raw_fd(), operation) })) {
+        Ok(()) => Ok(Locked::Yes),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Locked::HeldByAnother),
+        Err(error) => Err(error),
+    }
 }
 
 /// Releases a lock that this process holds.
@@ -189,11 +192,18 @@ pub fn unlock(fd: BorrowedFd) {
     unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) };
 }
 
-/// The kinds of locks. Both fail with `WouldBlock` while another process holds the lock.
+/// The kinds of locks.
 #[derive(Clone, Copy)]
 pub enum Lock {
-    TryExclusive,
-    TryShared,
+    Exclusive,
+    Shared,
+}
+
+/// The outcome of [`try_lock`].
+#[derive(Clone, Copy)]
+pub enum Locked {
+    Yes,
+    HeldByAnother,
 }
 
 /// The number of descriptors that this process may have: every descriptor number is lower.
@@ -205,22 +215,6 @@ pub fn limit() -> RawFd {
     // SAFETY: limit is an rlimit that outlives the call. The call cannot fail for RLIMIT_NOFILE.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
-}
-
-/// Takes a lock if no other process stands in the way. Never waits.
-pub fn try_lock(fd: BorrowedFd, wanted: Lock) -> io::Result<Locked> {
-    match lock(fd, wanted) {
-        Ok(()) => Ok(Locked::Yes),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Locked::HeldByAnother),
-        Err(error) => Err(error),
-    }
-}
-
-/// The outcome of [`try_lock`].
-#[derive(Clone, Copy)]
-pub enum Locked {
-    Yes,
-    HeldByAnother,
 }
 
 /// Writes once if poll(2) says that there is room, and waits a tenth of a second at most even if another process
