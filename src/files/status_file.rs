@@ -123,7 +123,10 @@ impl StatusFile {
         })?;
         match &mut self.published {
             Some(published) => published.is_replaced_by(&metadata),
-            None => self.published = Some(OwnedFile::new(&self.path, &metadata)),
+            None => {
+                let file = OwnedFile::new(&self.path, STATUS_FILE_ROLE, &metadata);
+                self.published = Some(file);
+            }
         }
         Ok(())
     }
@@ -140,8 +143,7 @@ impl StatusFile {
     }
 
     pub fn save(&self) -> Option<SavedFile> {
-        let published = self.published.as_ref();
-        published.map(|file| file.save(STATUS_FILE_ROLE))
+        self.published.as_ref().map(OwnedFile::save)
     }
 
     pub fn restore(&mut self, files: &[SavedFile]) {

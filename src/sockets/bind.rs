@@ -4,7 +4,7 @@ use super::activation::InheritedSocket;
 use super::folder_lock::lock_folders;
 use super::in_the_way::{check_path, describe_holders, PathState};
 use super::plan::{claimed_numbers, plan, PlannedSocket, SocketSource};
-use super::{BoundSocket, Listeners};
+use super::{BoundSocket, Listeners, FILE_ROLE};
 use crate::cli::endpoint::Endpoint;
 use crate::cli::Options;
 use crate::error::{Error, Reason};
@@ -126,7 +126,7 @@ impl Binder<'_> {
         }
         let socket = socket::bind_unix(path.as_os_str(), self.path_mode)?;
         // The file is ours, since bind has made it: remove it even if its inode cannot be read.
-        let file = OwnedFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
+        let file = OwnedFile::at(path, FILE_ROLE).inspect_err(|_| drop(fs::remove_file(path)))?;
         self.files.push(file);
         if let Some(backlog) = backlog {
             socket::listen(socket.as_fd(), backlog)?;

@@ -62,7 +62,7 @@ impl Listeners {
             number: bound.number,
             backlog: bound.backlog,
         });
-        let files = self.files.iter().map(|file| file.save(FILE_ROLE));
+        let files = self.files.iter().map(|file| file.save());
         (sockets.collect(), files.collect())
     }
 
