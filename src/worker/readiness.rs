@@ -41,8 +41,8 @@ pub struct ReadyConfig {
 /// Our end of a worker's channel.
 pub struct ReadyChannel {
     fd: OwnedFd,
-    /// The folder of a notify socket; `None` for a pipe.
-    folder: Option<NotifyFolder>,
+    /// The file of a notify socket; `None` for a pipe.
+    file: Option<NotifyFile>,
 }
 
 record! {
@@ -106,14 +106,14 @@ impl ReadyConfig {
 }
 
 fn open_socket(runtime_dir: &Path) -> io::Result<(ReadyChannel, WorkerEnd)> {
-    let folder = NotifyFolder::new(runtime_dir)?;
-    let fd = datagram::bind_datagrams(folder.socket.as_os_str())?;
+    let file = NotifyFile::new(runtime_dir)?;
+    let fd = datagram::bind_datagrams(file.0.as_os_str())?;
     let worker_end = WorkerEnd {
-        variable: assignment("NOTIFY_SOCKET", &folder.socket),
+        variable: assignment("NOTIFY_SOCKET", &file.0),
         pipe: None,
     };
-    let folder = Some(folder);
-    Ok((ReadyChannel { fd, folder }, worker_end))
+    let file = Some(file);
+    Ok((ReadyChannel { fd, file }, worker_end))
 }
 
 fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, WorkerEnd)> {
@@ -125,8 +125,8 @@ fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, W
         variable: assignment(READY_FD, number.to_string()),
         pipe: Some((writer, number)),
     };
-    let (fd, folder) = (reader, None);
-    Ok((ReadyChannel { fd, folder }, worker_end))
+    let (fd, file) = (reader, None);
+    Ok((ReadyChannel { fd, file }, worker_end))
 }
 
 impl WorkerEnd {
@@ -141,25 +141,19 @@ impl WorkerEnd {
 
 impl ReadyChannel {
     pub fn save(&self, pid: Pid) -> SavedChannel {
-        let folder = self.folder.as_ref();
+        let file = self.file.as_ref();
         SavedChannel {
             pid,
             fd: self.fd.as_raw_fd(),
-            socket: folder.map(|folder| folder.socket.clone().into()),
+            socket: file.map(|file| file.0.clone().into()),
         }
     }
 
     pub fn restore(saved: &SavedChannel) -> io::Result<ReadyChannel> {
-        let folder = |socket: &OsString| {
-            let socket = PathBuf::from(socket);
-            NotifyFolder {
-                path: socket.parent().map(Path::to_path_buf).unwrap_or_default(),
-                socket,
-            }
-        };
+        let socket = saved.socket.as_ref();
         Ok(ReadyChannel {
             fd: inherit::adopt_fd(saved.fd)?,
-            folder: saved.socket.as_ref().map(folder),
+            file: socket.map(|path| NotifyFile(path.into())),
         })
     }
 
@@ -173,7 +167,7 @@ impl ReadyChannel {
         let mut buffer = [0; MAX_DATAGRAM + 1];
         let mut messages = Vec::new();
         for _ in 0..MAX_PER_TURN {
-            let is_socket = self.folder.is_some();
+            let is_socket = self.file.is_some();
             let count = if is_socket {
                 datagram::receive(self.fd(), &mut buffer)
             } else {
@@ -219,36 +213,30 @@ fn parse(datagram: &[u8]) -> Vec<Message> {
     messages
 }
 
-/// A private folder that holds one socket. Both are removed when this is dropped.
-struct NotifyFolder {
-    path: PathBuf,
-    socket: PathBuf,
-}
+/// The path of a socket, which lies alone in a private folder. Both are removed when this is dropped.
+struct NotifyFile(PathBuf);
 
-impl NotifyFolder {
+impl NotifyFile {
     /// Makes the folder, in which the socket is not bound yet.
     ///
     /// A worker that has dropped its privileges must reach the socket, so everybody may pass through the folder. But
     /// nobody else can list it, and the name of the socket is random.
-    fn new(runtime_dir: &Path) -> io::Result<NotifyFolder> {
+    fn new(runtime_dir: &Path) -> io::Result<NotifyFile> {
         let prefix = env::current_dir()?.join(runtime_dir).join("start_server-");
-        let path = file::make_folder(&prefix)?;
+        let folder = file::make_folder(&prefix)?;
         // The hasher is keyed with random numbers from the kernel.
         let name = RandomState::new().build_hasher().finish();
-        let folder = NotifyFolder {
-            socket: path.join(format!("{name:016x}")),
-            path,
-        };
-        fs::set_permissions(&folder.path, fs::Permissions::from_mode(0o711))?;
-        Ok(folder)
+        let file = NotifyFile(folder.join(format!("{name:016x}")));
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
+        Ok(file)
     }
 }
 
-impl Drop for NotifyFolder {
+impl Drop for NotifyFile {
     fn drop(&mut self) {
         // A cleaner of temporary folders may have removed them already.
-        let _ = fs::remove_file(&self.socket);
-        let _ = fs::remove_dir(&self.path);
+        let _ = fs::remove_file(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir);
     }
 }
 
