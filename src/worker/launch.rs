@@ -19,12 +19,6 @@ pub struct Launcher {
     ready: ReadyConfig,
 }
 
-/// A worker that was forked, and the channel on which it will report that it is ready.
-pub struct Started {
-    pub forked: ForkedChild,
-    pub channel: Option<ReadyChannel>,
-}
-
 impl Launcher {
     /// `command` is the program and its arguments. `sockets` are the variables that describe the `descriptors`.
     pub fn new(
@@ -52,11 +46,12 @@ impl Launcher {
         }
     }
 
+    /// Returns a forked worker, and the channel on which it will report that it is ready.
     pub fn start(
         &mut self,
         generation: Generation,
         environment: &Environment,
-    ) -> Result<Started, Error> {
+    ) -> Result<(ForkedChild, Option<ReadyChannel>), Error> {
         let generation = assignment("SERVER_STARTER_GENERATION", generation.to_string());
         let program = &mut self.program;
         let sockets = program.descriptors.len();
@@ -75,10 +70,8 @@ impl Launcher {
             .collect();
         let forked = exec::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
-        match forked {
-            Ok(forked) => Ok(Started { forked, channel }),
-            Err(error) => Err(Error::action("fork a new worker", "", error)),
-        }
+        let forked = forked.map_err(|error| Error::action("fork a new worker", "", error))?;
+        Ok((forked, channel))
     }
 
     /// Explains why a child could not become the worker.
