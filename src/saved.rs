@@ -158,16 +158,6 @@ impl<T: Value + Default> Value for Option<T> {
     }
 }
 
-/// The time that has passed since the moment `then`.
-pub fn ago(then: Duration, now: Duration) -> Duration {
-    now.saturating_sub(then)
-}
-
-/// The time that is left until the moment `then`.
-pub fn left(then: Duration, now: Duration) -> Duration {
-    then.saturating_sub(now)
-}
-
 /// Appends one line for each record, and leaves the records as they are.
 pub fn save<T: Record>(text: &mut String, records: &mut [T]) {
     for record in records {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::log::lines::Log;
-use crate::saved::{left, record};
+use crate::saved::record;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::sys::exec::{self, FdMapping, Program};
@@ -112,7 +112,7 @@ impl LogCommand {
         let [reader, output, error] = self.streams.each_ref().map(OwnedFd::as_raw_fd);
         SavedLogCommand {
             pid: self.pid,
-            pause: self.deadline().map(|time| left(time, now)),
+            pause: self.deadline().map(|time| time.saturating_sub(now)),
             reader,
             output,
             error,

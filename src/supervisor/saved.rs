@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Error;
-use crate::saved::{ago, left, record};
+use crate::saved::record;
 
 record! {
     "supervisor" SavedSupervisor {
@@ -53,7 +53,7 @@ impl Supervisor {
         let (phase, since, until) = self.phase.save();
         let saved = SavedSupervisor {
             generation: self.generation,
-            attempted: ago(self.last_start, now),
+            attempted: now.saturating_sub(self.last_start),
             restart_again: self.restart_again,
             failures: self.failures,
             failed: self.start_failure.map(|failure| failure.failed),
@@ -64,8 +64,8 @@ impl Supervisor {
             } else {
                 StartReason::Restart
             },
-            since: since.map(|since| ago(since, now)),
-            left: until.map(|until| left(until, now)),
+            since: since.map(|since| now.saturating_sub(since)),
+            left: until.map(|until| until.saturating_sub(now)),
         };
         let workers = self.workers.iter().map(|worker| worker.save(now));
         (saved, workers.collect())
@@ -149,7 +149,7 @@ impl Worker {
             generation: self.generation,
             role: self.role,
             signalled: match self.stop {
-                StopState::SignalledAt(then) => Some(ago(then, now)),
+                StopState::SignalledAt(then) => Some(now.saturating_sub(then)),
                 StopState::NotSignalled | StopState::Killed => None,
             },
             killed: self.stop == StopState::Killed,
