@@ -19,7 +19,7 @@ use crate::upgrade;
 use crate::variable;
 use crate::worker::environment::Environment;
 use crate::worker::readiness::{self, ReadyConfig};
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 
 /// The first steps, which a start and a resumption after an upgrade have in common.
 pub(super) struct Beginning {
@@ -32,14 +32,12 @@ pub(super) struct Beginning {
 
 impl Beginning {
     pub fn new(options: Options, invocation: Invocation) -> Result<Beginning, Error> {
-        let variable = |name: &str| std::env::var_os(name);
         let is_activated = activation::is_activated() || options.listen_fds;
-        let inherited = invocation.environment.iter().copied();
-        let inherited =
-            inherited.filter(|string| is_for_worker(variable::name(string), is_activated));
-        let environment = Environment::new(inherited, &options.variables);
+        let is_inherited = |string: &&CStr| is_for_worker(variable::name(string), is_activated);
+        let given = invocation.environment.iter().copied();
+        let environment = Environment::new(given.filter(is_inherited), &options.variables);
         Ok(Beginning {
-            service_manager: ServiceManager::new(variable("NOTIFY_SOCKET").as_deref())?,
+            service_manager: ServiceManager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?,
             readiness: ReadyConfig::new(options.policy.readiness),
             settings: Settings::new(options.policy.clone(), environment),
             options,
@@ -71,10 +69,10 @@ impl Daemon {
             pid_file.write()?;
         }
         let pid = process::id();
-        log.lines
-            .compat(&format!("start_server (pid:{pid}) starting now..."));
+        let lines = &mut log.lines;
+        lines.compat(&format!("start_server (pid:{pid}) starting now..."));
         for note in notes {
-            log.lines.compat(&note);
+            lines.compat(&note);
         }
         log.lines.flush(waiter.now);
         log.redirect(waiter.now)?;

@@ -67,14 +67,14 @@ impl StatusFile {
     }
 
     /// Puts these workers into the file, now or as soon as it can be written.
-    pub fn publish(&mut self, status: &Status, now: Time, log: &mut Log) {
-        self.workers = status.clone();
+    pub fn publish(&mut self, status: Status, now: Time, log: &mut Log) {
+        self.workers = status;
         self.write(now, log);
     }
 
     /// Puts the outcome of upgrades into the file, now or as soon as it can be written.
-    pub fn publish_upgrades(&mut self, upgrades: &Upgrades, now: Time, log: &mut Log) {
-        self.upgrades = upgrades.clone();
+    pub fn publish_upgrades(&mut self, upgrades: Upgrades, now: Time, log: &mut Log) {
+        self.upgrades = upgrades;
         self.write(now, log);
     }
 

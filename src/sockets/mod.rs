@@ -14,6 +14,7 @@ pub use bind::bind;
 
 use crate::error::Error;
 use crate::files::owned::{OwnedFile, SavedFile};
+use crate::log::lines::Log;
 use crate::saved::record;
 use crate::sys::exec::FdMapping;
 use crate::sys::poll::{self, Interest};
@@ -116,8 +117,8 @@ impl Listeners {
 
     /// Listens again on each socket that a worker has shut down, as some do at their end to wake their threads. The
     /// socket is shared, so the shutdown hits every worker. On Linux a Unix socket would stay deaf, and nothing would
-    /// report it. `note` takes a line for the log.
-    pub fn listen_again(&self, mut note: impl FnMut(&str)) {
+    /// report it.
+    pub fn listen_again(&self, log: &mut Log) {
         if !self.may_be_shut_down() {
             return;
         }
@@ -128,12 +129,12 @@ impl Listeners {
             };
             let name = bound.name.to_string_lossy();
             match socket::listen(socket, backlog) {
-                Ok(()) => note(&format!(
+                Ok(()) => log.note(&format!(
                     "listening again on {name}, which a worker had shut down"
                 )),
                 Err(error) => {
                     let name = format!("{name}, which a worker has shut down");
-                    note(&Error::action("listen again on", name, error).to_string());
+                    log.note(&Error::action("listen again on", name, error).to_string());
                 }
             }
         }
