@@ -58,14 +58,11 @@ impl LogCommand {
         environment: impl Iterator<Item = &'a CStr>,
         streams: [OwnedFd; 3],
     ) -> io::Result<LogCommand> {
-        let numbered = streams.iter().map(AsRawFd::as_raw_fd).zip(0..);
         Ok(LogCommand {
             program: Program {
                 candidates: vec![exec::SHELL.into()],
                 arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
-                descriptors: numbered
-                    .map(|(fd, number)| FdMapping { fd, number })
-                    .collect(),
+                descriptors: FdMapping::in_order(&streams.each_ref()),
                 ..Program::default()
             },
             environment: environment.map(CString::from).collect(),

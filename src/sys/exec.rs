@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::iter::once;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr::null;
 
 /// Runs shell commands, and scripts that do not name an interpreter. Every system has it at this path.
@@ -41,6 +41,15 @@ pub struct FdMapping {
     pub fd: RawFd,
     /// The descriptor's number in the child.
     pub number: RawFd,
+}
+
+impl FdMapping {
+    /// Gives the child these descriptors as 0, 1 and so on.
+    pub fn in_order(descriptors: &[&OwnedFd]) -> Vec<FdMapping> {
+        let numbered = descriptors.iter().map(|fd| fd.as_raw_fd()).zip(0..);
+        let mappings = numbered.map(|(fd, number)| FdMapping { fd, number });
+        mappings.collect()
+    }
 }
 
 /// A forked child that has not executed its program yet.

@@ -10,7 +10,7 @@ use crate::sys::exec::{self, FdMapping, ForkedChild, Program};
 use crate::sys::{fd, inherit, process};
 use std::ffi::{CStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// How long the new program may take to answer.
@@ -50,13 +50,7 @@ impl Trial {
         let input = process::pipe_containing(state.render().as_bytes())?;
         let (answer, output) = fd::pipe()?;
         fd::set_nonblocking(answer.as_fd())?;
-        let ends = [&input, &output].into_iter().zip(0..);
-        program.descriptors = ends
-            .map(|(fd, number)| FdMapping {
-                fd: fd.as_raw_fd(),
-                number,
-            })
-            .collect();
+        program.descriptors = FdMapping::in_order(&[&input, &output]);
         Ok(Trial {
             child: exec::spawn(&program, environment)?,
             answer,
