@@ -34,8 +34,13 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return file::check_write_access(path);
     }
+    file::check_write_access(folder_of(path))
+}
+
+/// The folder that a path leads through to its last component.
+pub fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    file::check_write_access(folder.unwrap_or(Path::new(".")))
+    folder.unwrap_or(Path::new("."))
 }
 
 /// A file that we created. It is removed when this value is dropped, unless another file has its path by then.
