@@ -54,9 +54,8 @@ impl Restart {
 
     fn new_failure(&self, snapshot: &Snapshot) -> Option<StartFailure> {
         let known = self.known_failure.map_or(0, |known| known.failed);
-        snapshot
-            .start_failure
-            .filter(|failure| failure.failed > known)
+        let last = snapshot.start_failure;
+        last.filter(|failure| failure.failed > known)
     }
 
     fn failed(&mut self, failure: StartFailure) -> Option<Result<(), ControlError>> {

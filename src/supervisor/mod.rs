@@ -252,10 +252,8 @@ impl Supervisor {
             Phase::Delaying { until, .. } => Some(until),
             Phase::Finishing(_) | Phase::Finished => None,
         };
-        let kills = self
-            .workers
-            .iter()
-            .filter_map(|worker| kill_time(worker, policy));
+        let workers = self.workers.iter();
+        let kills = workers.filter_map(|worker| kill_time(worker, policy));
         kills.chain(phase_ends).min()
     }
 
@@ -271,17 +269,14 @@ impl Supervisor {
 
     /// Returns true if this is the worker that is being started.
     pub fn is_candidate(&self, pid: Pid) -> bool {
-        self.workers
-            .iter()
-            .any(|worker| worker.pid == pid && worker.role == Role::Candidate)
+        let mut workers = self.workers.iter();
+        workers.any(|worker| worker.pid == pid && worker.role == Role::Candidate)
     }
 
     /// Returns the status that was published last.
     pub fn status(&self) -> Status {
-        let passed = self
-            .workers
-            .iter()
-            .filter(|worker| worker.role != Role::Candidate);
+        let workers = self.workers.iter();
+        let passed = workers.filter(|worker| worker.role != Role::Candidate);
         Status {
             workers: passed.copied().collect(),
             start_failure: self.start_failure,
@@ -394,13 +389,11 @@ impl Supervisor {
     /// Pauses before the next start, or gives up if too many have failed.
     fn on_start_failed(&mut self, why: StartReason, reaction: &mut Reaction) {
         self.failures += 1;
-        self.start_failure = reaction
-            .policy
-            .publishes_failures()
-            .then_some(StartFailure {
-                failed: self.generation,
-                given_up: false,
-            });
+        let failure = StartFailure {
+            failed: self.generation,
+            given_up: false,
+        };
+        self.start_failure = reaction.policy.publishes_failures().then_some(failure);
         if self.failures == reaction.policy.max_start_failures {
             return self.give_up(reaction);
         }
@@ -651,9 +644,8 @@ impl Supervisor {
     }
 
     fn old_workers(&self) -> impl Iterator<Item = &Worker> {
-        self.workers
-            .iter()
-            .filter(|worker| worker.role == Role::Old)
+        let workers = self.workers.iter();
+        workers.filter(|worker| worker.role == Role::Old)
     }
 
     fn has_old_workers(&self) -> bool {

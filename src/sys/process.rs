@@ -90,13 +90,8 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // proc(5): the start is the 22nd field, in clock ticks since the boot. The second field is the program's name in
     // parentheses, which may itself have blanks and parentheses in it.
-    let start: u64 = stat
-        .rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let start: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
     // SAFETY: sysconf touches no memory.
@@ -113,11 +108,8 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
 /// The time since a process began, as `[[days-]hours:]minutes:seconds`, which is the format of ps(1).
 #[cfg(not(target_os = "linux"))]
 pub fn age(pid: libc::pid_t) -> Option<String> {
-    let mut ps = std::process::Command::new("ps");
-    let output = ps
-        .args(["-o", "etime=", "-p", &pid.to_string()])
-        .output()
-        .ok()?;
-    let age = String::from_utf8(output.stdout).ok()?.trim().to_string();
+    let words = ["-o", "etime=", "-p", &pid.to_string()];
+    let ps = std::process::Command::new("ps").args(words).output().ok()?;
+    let age = String::from_utf8(ps.stdout).ok()?.trim().to_string();
     (!age.is_empty()).then_some(age)
 }

@@ -59,9 +59,8 @@ impl Launcher {
         // Our copy of the worker's end of a pipe is closed when this function returns.
         let (channel, worker_end) = opened.unzip();
         let end = worker_end.as_ref();
-        program
-            .descriptors
-            .extend(end.and_then(WorkerEnd::handover));
+        let handover = end.and_then(WorkerEnd::handover);
+        program.descriptors.extend(handover);
         program.candidates = candidates(&self.name, environment.get("PATH"));
         let ours: Vec<&CStr> = (self.sockets.iter())
             .chain([&generation])
