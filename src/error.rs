@@ -4,8 +4,7 @@
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// Names the thing that failed and the reason.
 #[derive(Debug, PartialEq, Eq)]

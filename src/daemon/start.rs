@@ -4,10 +4,9 @@ use super::waiter::Waiter;
 use super::{background, Daemon, Files, Settings};
 use crate::cli::{LogTarget, Options};
 use crate::error::{Error, Reason};
-use crate::files::held_pid_file;
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
-use crate::files::{owned, status_file};
+use crate::files::{held_pid_file, owned, status_file};
 use crate::log::target::LogOutput;
 use crate::service_manager::ServiceManager;
 use crate::sockets::{self, activation};
@@ -15,10 +14,9 @@ use crate::supervisor::worker::Pid;
 use crate::supervisor::Supervisor;
 use crate::sys::start::Invocation;
 use crate::sys::{exec, file, process};
-use crate::upgrade;
-use crate::variable;
 use crate::worker::environment::Environment;
 use crate::worker::readiness::{self, ReadyConfig};
+use crate::{upgrade, variable};
 use std::ffi::{CStr, OsStr};
 
 /// The first steps, which a start and a resumption after an upgrade have in common.

@@ -11,11 +11,10 @@ use crate::error::{Error, Reason};
 use crate::files::owned::OwnedFile;
 use crate::supervisor::worker::Pid;
 use crate::sys::{fd, holders, socket};
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::{fs, io};
 
 /// Binds every port and path that is not among the `inherited` sockets. Returns the listeners and lines for the log.
 ///

@@ -12,15 +12,13 @@ use crate::sys::exec::FdMapping;
 use crate::sys::{datagram, fd, file, inherit};
 use crate::variable::assignment;
 use std::collections::hash_map::RandomState;
-use std::env;
 use std::ffi::{CString, OsString};
-use std::fs;
 use std::hash::{BuildHasher, Hasher};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{env, fs, io};
 
 /// A message of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
