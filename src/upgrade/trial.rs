@@ -35,8 +35,8 @@ pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error
 pub struct Trial {
     child: ForkedChild,
     answer: OwnedFd,
-    until: Time,
-    is_killed: bool,
+    /// When it is to be killed; `None` once it was.
+    deadline: Option<Time>,
 }
 
 impl Trial {
@@ -54,8 +54,7 @@ impl Trial {
         Ok(Trial {
             child: exec::spawn(&program, environment)?,
             answer,
-            until: now + TIMEOUT,
-            is_killed: false,
+            deadline: Some(now + TIMEOUT),
         })
     }
 
@@ -63,13 +62,12 @@ impl Trial {
         self.child.pid
     }
 
-    /// When it is to be killed, unless it has been.
     pub fn deadline(&self) -> Option<Time> {
-        (!self.is_killed).then_some(self.until)
+        self.deadline
     }
 
     pub fn kill(&mut self) {
-        self.is_killed = true;
+        self.deadline = None;
         // It is our child and has not been reaped, so the signal reaches it.
         let _ = process::signal(self.child.pid, libc::SIGKILL);
     }
@@ -79,7 +77,7 @@ impl Trial {
         if let Some(failure) = exec::read_report(self.child.report) {
             return Err(failure.error.into());
         }
-        if self.is_killed {
+        if self.deadline.is_none() {
             let seconds = TIMEOUT.as_secs();
             return Err(format!("no answer within {seconds} seconds").into());
         }
