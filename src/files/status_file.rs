@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The status file of this process. It is removed when this value is dropped.
+#[derive(Default)]
 pub struct StatusFile {
     path: PathBuf,
     workers: Status,
@@ -36,11 +37,7 @@ impl StatusFile {
     pub fn new(path: &Path) -> StatusFile {
         StatusFile {
             path: path.to_path_buf(),
-            workers: Status::default(),
-            upgrades: Upgrades::default(),
-            published: None,
-            retry_at: None,
-            spare: None,
+            ..StatusFile::default()
         }
     }
 
