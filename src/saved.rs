@@ -89,9 +89,8 @@ displayed!(bool i32 u32 u64);
 impl Value for Duration {
     fn write(&self, text: &mut String) {
         // A time of more than half a million years is cut to that.
-        u64::try_from(self.as_micros())
-            .unwrap_or(u64::MAX)
-            .write(text);
+        let microseconds = u64::try_from(self.as_micros());
+        microseconds.unwrap_or(u64::MAX).write(text);
     }
 
     fn read(&mut self, text: &str) -> Option<()> {
@@ -195,9 +194,8 @@ fn read_line(kind: &str, line: &str, fields: Vec<Field>) -> Result<(), Error> {
         let text = texts.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
         if text.and_then(|text| value.read(text)).is_none() {
             let text = text.unwrap_or("the field is missing");
-            return Err(Error::statement(format!(
-                "the saved {kind} has no valid value for {name}: {text}"
-            )));
+            let text = format!("the saved {kind} has no valid value for {name}: {text}");
+            return Err(Error::statement(text));
         }
     }
     Ok(())

@@ -61,9 +61,8 @@ impl Restart {
     fn failed(&mut self, failure: StartFailure) -> Option<Result<(), ControlError>> {
         let failed = failure.failed;
         if !failure.given_up {
-            self.progress.print(&format!(
-                "generation {failed} failed to start, trying again"
-            ));
+            let line = format!("generation {failed} failed to start, trying again");
+            self.progress.print(&line);
             return None;
         }
         let newest = self.newest;

@@ -23,10 +23,8 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    Err(io::Error::new(
-        ErrorKind::InvalidInput,
-        "not a regular file",
-    ))
+    let reason = "not a regular file";
+    Err(io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
 /// Makes sure that a file can be written, or created if it is missing. Changes nothing.

@@ -96,9 +96,8 @@ impl LogCommand {
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
         let is_ours = self.pid == Some(pid);
         if is_ours {
-            log.note(&format!(
-                "log command {pid} died, status:{status}, starting it again"
-            ));
+            let line = format!("log command {pid} died, status:{status}, starting it again");
+            log.note(&line);
             self.pid = None;
             self.not_before = now + LOG_COMMAND_PAUSE;
         }

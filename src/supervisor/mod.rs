@@ -364,18 +364,16 @@ impl Supervisor {
     }
 
     fn on_candidate_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
-        reaction.log_compat(format!(
-            "new worker {pid} seems to have failed to start, exit status:{status}"
-        ));
+        let line = format!("new worker {pid} seems to have failed to start, exit status:{status}");
+        reaction.log_compat(line);
         if let Phase::Starting(why, _) = self.phase {
             self.on_start_failed(why, reaction);
         }
     }
 
     fn on_current_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
-        reaction.log_compat(format!(
-            "worker {pid} died unexpectedly with status:{status}, restarting"
-        ));
+        let line = format!("worker {pid} died unexpectedly with status:{status}, restarting");
+        reaction.log_compat(line);
         self.publish(reaction);
         // During the delay the old workers are still serving. They are signalled when the next worker is up.
         let why = if matches!(self.phase, Phase::Delaying { .. }) {
@@ -515,9 +513,8 @@ impl Supervisor {
         for worker in &mut self.workers {
             if kill_time(worker, reaction.policy).is_some_and(|time| time <= reaction.now) {
                 let pid = worker.pid;
-                reaction.log_note(format!(
-                    "worker {pid} has not ended within --kill-timeout, killing it"
-                ));
+                let line = format!("worker {pid} has not ended within --kill-timeout, killing it");
+                reaction.log_note(line);
                 reaction.kill(worker);
             }
         }
@@ -527,9 +524,8 @@ impl Supervisor {
     fn kill_overdue(&mut self, why: StartReason, reaction: &mut Reaction) {
         if let Some(candidate) = self.workers.last_mut() {
             let pid = candidate.pid;
-            reaction.log_note(format!(
-                "new worker {pid} is not ready within --start-timeout, killing it"
-            ));
+            let line = format!("new worker {pid} is not ready within --start-timeout, killing it");
+            reaction.log_note(line);
             reaction.kill(candidate);
         }
         self.phase = Phase::Starting(why, StartStep::Overdue);
@@ -555,18 +551,16 @@ impl Supervisor {
         if pids.is_empty() {
             pids = "none".to_string();
         }
-        reaction.log_compat(format!(
-            "new worker is now running, sending {signal} to old workers:{pids}"
-        ));
+        let line = format!("new worker is now running, sending {signal} to old workers:{pids}");
+        reaction.log_compat(line);
         let since = reaction.now;
         let delay = reaction.policy.kill_old_delay;
         if delay.is_zero() {
             return self.signal_old_workers(since, reaction);
         }
         let seconds = delay.as_secs();
-        reaction.log_compat(format!(
-            "sleeping {seconds} secs before killing old workers"
-        ));
+        let line = format!("sleeping {seconds} secs before killing old workers");
+        reaction.log_compat(line);
         let until = since + delay;
         self.phase = Phase::Delaying { since, until };
     }
@@ -603,9 +597,8 @@ impl Supervisor {
                 ""
             };
             let interval = interval.as_secs();
-            reaction.log_compat(format!(
-                "autorestart triggered ({forced}interval={interval})"
-            ));
+            let line = format!("autorestart triggered ({forced}interval={interval})");
+            reaction.log_compat(line);
             self.restart(reaction);
         }
     }

@@ -134,10 +134,10 @@ impl Phase {
                 | SavedPhase::Delaying
                 | SavedPhase::Finished,
                 ..,
-            ) => Err(Error::statement(format!(
-                "the saved phase {:?} cannot be continued",
-                saved.phase
-            ))),
+            ) => {
+                let text = format!("the saved phase {:?} cannot be continued", saved.phase);
+                Err(Error::statement(text))
+            }
         }
     }
 }

@@ -45,10 +45,10 @@ pub fn of_socket(socket: BorrowedFd) -> io::Result<Address> {
             let name = raw.sun_path.iter().take(used).map(|&byte| byte as u8);
             Ok(Address::Unix(unix_name(name.collect())))
         }
-        _ => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "neither an internet nor a Unix socket",
-        )),
+        _ => {
+            let reason = "neither an internet nor a Unix socket";
+            Err(io::Error::new(io::ErrorKind::Unsupported, reason))
+        }
     }
 }
 
@@ -76,10 +76,8 @@ pub(super) fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, libc:
     let bytes = path.as_bytes();
     if bytes.len() >= address.sun_path.len() {
         let longest = address.sun_path.len() - 1;
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("longer than {longest} bytes"),
-        ));
+        let reason = format!("longer than {longest} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     for (to, from) in address.sun_path.iter_mut().zip(bytes) {
         *to = *from as libc::c_char;
