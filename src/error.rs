@@ -105,6 +105,13 @@ impl From<String> for Reason {
     }
 }
 
+/// An error can be the reason of another one: `--path=x: cannot bind: Permission denied`.
+impl From<Error> for Reason {
+    fn from(error: Error) -> Reason {
+        Reason(error.to_string().into())
+    }
+}
+
 /// The system's own words, without the number that Rust puts behind them.
 impl From<&io::Error> for Reason {
     fn from(error: &io::Error) -> Reason {

@@ -75,12 +75,9 @@ impl Binder<'_> {
         let socket = match planned.source {
             SocketSource::Inherited(socket) => socket,
             SocketSource::Port(port, address) => self.bind_port(port, &address, backlog)?,
-            SocketSource::Path(path, state) => {
-                self.bind_path(path, state, backlog).map_err(|error| {
-                    let reason = format!("cannot bind: {}", Reason::from(error));
-                    Error::option("path", path, reason)
-                })?
-            }
+            SocketSource::Path(path, state) => self
+                .bind_path(path, state, backlog)
+                .map_err(|error| Error::option("path", path, Error::action("bind", "", error)))?,
         };
         let socket = fd::move_off(socket, |number| self.claimed.contains(&number))
             .map_err(|error| Error::action("place the socket of", &name, error))?;

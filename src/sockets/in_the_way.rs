@@ -38,10 +38,7 @@ fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
             let holders = describe_holders(&holders::of_path(path), orphans);
             Err(format!("another process listens there{holders}").into())
         }
-        Err(error) => {
-            let reason = Reason::from(error);
-            Err(format!("cannot find out who listens there: {reason}").into())
-        }
+        Err(error) => Err(Error::action("find out who listens there", "", error).into()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! worker. The channel stays open for as long as its worker lives. Some servers, such as puma, go on sending, and would
 //! get an error from a full or missing socket.
 
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
@@ -91,13 +91,12 @@ impl ReadyConfig {
         match self.readiness {
             Readiness::Interval => Ok(None),
             Readiness::Notify => open_socket(&self.runtime_dir).map(Some).map_err(|error| {
-                let dir = self.runtime_dir.display();
-                let reason = format!("cannot make a socket in {dir}: {}", Reason::from(error));
-                Error::option("ready", "notify", reason)
+                let error = Error::action("make a socket in", &self.runtime_dir, error);
+                Error::option("ready", "notify", error)
             }),
             Readiness::Descriptor(number) => open_pipe(number, others).map(Some).map_err(|error| {
-                let reason = format!("cannot make a pipe: {}", Reason::from(error));
-                Error::option("ready", format!("fd={number}"), reason)
+                let error = Error::action("make a pipe", "", error);
+                Error::option("ready", format!("fd={number}"), error)
             }),
         }
     }
