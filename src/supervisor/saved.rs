@@ -113,31 +113,29 @@ impl Phase {
     }
 
     fn restore(saved: &SavedSupervisor, now: Time) -> Result<Phase, Error> {
+        let refuse = || {
+            let text = format!("the saved phase {:?} cannot be continued", saved.phase);
+            Error::statement(text)
+        };
         let since = saved.since.map(|ago| now.saturating_sub(ago));
         let until = saved.left.map(|left| now.saturating_add(left));
         let starting = |step| Ok(Phase::Starting(saved.why, step));
-        match (saved.phase, since, until) {
-            (SavedPhase::Executing, _, until) => starting(StartStep::Executing { until }),
-            (SavedPhase::Checking, _, until) => starting(StartStep::Checking { until }),
-            (SavedPhase::Overdue, ..) => starting(StartStep::Overdue),
-            (SavedPhase::Pausing, _, Some(until)) => starting(StartStep::Pausing { until }),
-            (SavedPhase::Up, Some(since), _) => Ok(Phase::Up { since }),
-            (SavedPhase::Delaying, Some(since), Some(until)) => {
-                Ok(Phase::Delaying { since, until })
+        let needed = |time: Option<Time>| time.ok_or_else(refuse);
+        match saved.phase {
+            SavedPhase::Executing => starting(StartStep::Executing { until }),
+            SavedPhase::Checking => starting(StartStep::Checking { until }),
+            SavedPhase::Overdue => starting(StartStep::Overdue),
+            SavedPhase::Pausing => {
+                needed(until).and_then(|until| starting(StartStep::Pausing { until }))
             }
-            (SavedPhase::Finishing, ..) => Ok(Phase::Finishing(Outcome::Stopped)),
-            (SavedPhase::GivingUp, ..) => Ok(Phase::Finishing(Outcome::GivenUp)),
-            (
-                SavedPhase::Forking
-                | SavedPhase::Pausing
-                | SavedPhase::Up
-                | SavedPhase::Delaying
-                | SavedPhase::Finished,
-                ..,
-            ) => {
-                let text = format!("the saved phase {:?} cannot be continued", saved.phase);
-                Err(Error::statement(text))
-            }
+            SavedPhase::Up => needed(since).map(|since| Phase::Up { since }),
+            SavedPhase::Delaying => Ok(Phase::Delaying {
+                since: needed(since)?,
+                until: needed(until)?,
+            }),
+            SavedPhase::Finishing => Ok(Phase::Finishing(Outcome::Stopped)),
+            SavedPhase::GivingUp => Ok(Phase::Finishing(Outcome::GivenUp)),
+            SavedPhase::Forking | SavedPhase::Finished => Err(refuse()),
         }
     }
 }
