@@ -113,19 +113,13 @@ impl From<Error> for Reason {
 }
 
 /// The system's own words, without the number that Rust puts behind them.
-impl From<&io::Error> for Reason {
-    fn from(error: &io::Error) -> Reason {
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Reason {
         let mut text = error.to_string();
         if let (Some(_), Some(end)) = (error.raw_os_error(), text.rfind('(')) {
             text.truncate(end - 1);
         }
         Reason(text.into())
-    }
-}
-
-impl From<io::Error> for Reason {
-    fn from(error: io::Error) -> Reason {
-        Reason::from(&error)
     }
 }
 

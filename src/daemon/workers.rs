@@ -81,7 +81,7 @@ impl Workers {
             .starting
             .take_if(|forked| has_come || is_dead(forked.pid))?;
         let failure = exec::read_report(forked.report);
-        Some(failure.map_or(Ok(()), |failure| Err(self.launcher.explain(&failure))))
+        Some(failure.map_or(Ok(()), |failure| Err(self.launcher.explain(failure))))
     }
 
     pub fn channels(&self) -> impl Iterator<Item = (Pid, &ReadyChannel)> {

@@ -100,8 +100,9 @@ impl Binder<'_> {
             self.notes.push(note);
         }
         socket::bind_inet(address, backlog).map_err(|error| {
-            let mut reason = Reason::from(&error).to_string();
-            if error.kind() == io::ErrorKind::AddrInUse {
+            let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
+            let mut reason = Reason::from(error).to_string();
+            if is_in_use {
                 let holders = holders::of_port(address, backlog.is_some());
                 reason += &describe_holders(&holders, self.orphans);
             }

@@ -74,8 +74,8 @@ impl Launcher {
     }
 
     /// Explains why a child could not become the worker.
-    pub fn explain(&self, failure: &ExecFailure) -> Error {
-        let error = &failure.error;
+    pub fn explain(&self, failure: ExecFailure) -> Error {
+        let error = failure.error;
         match failure.step {
             ExecStep::PlaceDescriptor => Error::action("hand over a socket", "", error),
             ExecStep::EnterDir => {
