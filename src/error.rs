@@ -4,8 +4,7 @@
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// Names the thing that failed and the reason.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,20 +105,21 @@ impl From<String> for Reason {
     }
 }
 
+/// An error can be the reason of another one: `--path=x: cannot bind: Permission denied`.
+impl From<Error> for Reason {
+    fn from(error: Error) -> Reason {
+        Reason(error.to_string().into())
+    }
+}
+
 /// The system's own words, without the number that Rust appends.
-impl From<&io::Error> for Reason {
-    fn from(error: &io::Error) -> Reason {
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Reason {
         let mut text = error.to_string();
         if let (Some(_), Some(end)) = (error.raw_os_error(), text.rfind('(')) {
             text.truncate(end - 1);
         }
         Reason(text.into())
-    }
-}
-
-impl From<io::Error> for Reason {
-    fn from(error: io::Error) -> Reason {
-        Reason::from(&error)
     }
 }
 

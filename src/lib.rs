@@ -24,9 +24,7 @@
 //! [`start_server`]: https://metacpan.org/pod/start_server
 
 use std::collections::BTreeSet;
-use std::error;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{TcpListener, UdpSocket};
@@ -34,6 +32,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::{error, fmt};
 use sys::inherit::{self, SocketKind};
 
 #[cfg(test)]

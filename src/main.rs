@@ -69,12 +69,9 @@ sys::start::entry!(start);
 
 /// Runs the program and returns its exit status.
 fn start(invocation: io::Result<Invocation>) -> i32 {
-    let outcome = invocation
-        .map_err(|error| failed(Error::action("open the standard descriptors", "", error)))
-        .and_then(dispatch);
-    match outcome {
+    match dispatch(invocation) {
         Ok(status) => status,
-        Err((status, error)) => {
+        Err(Failure(status, error)) => {
             let line = format!("start_server: {}\n", one_line(&error.to_string()));
             // When standard error is gone, the exit status still reports the failure.
             let _ = io::stderr().write_all(line.as_bytes());
@@ -84,62 +81,62 @@ fn start(invocation: io::Result<Invocation>) -> i32 {
 }
 
 /// An exit status and the error that explains it.
-type Failure = (i32, Error);
+struct Failure(i32, Error);
 
-fn failed(error: Error) -> Failure {
-    (FAILED, error)
-}
-
-fn control_failed(error: ControlError) -> Failure {
-    match error {
-        ControlError::Refused(error) => (FAILED, error),
-        ControlError::TimedOut(error) => (TIMED_OUT, error),
-        ControlError::GivenUp(error) => (GIVEN_UP, error),
-        ControlError::NotRunning(error) => (NOT_RUNNING, error),
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure(FAILED, error)
     }
 }
 
-fn dispatch(invocation: Invocation) -> Result<i32, Failure> {
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Failure {
+        match error {
+            ControlError::Refused(error) => Failure(FAILED, error),
+            ControlError::TimedOut(error) => Failure(TIMED_OUT, error),
+            ControlError::GivenUp(error) => Failure(GIVEN_UP, error),
+            ControlError::NotRunning(error) => Failure(NOT_RUNNING, error),
+        }
+    }
+}
+
+fn dispatch(invocation: io::Result<Invocation>) -> Result<i32, Failure> {
+    let invocation =
+        invocation.map_err(|error| Error::action("open the standard descriptors", "", error))?;
     let words = invocation.words.get(1..).unwrap_or_default();
     let posixly_correct = std::env::var_os("POSIXLY_CORRECT").is_some();
     if let Some((first, words)) = words.split_first() {
         if first == upgrade::TRIAL_OPTION {
-            let answer = upgrade::answer(words, posixly_correct).map_err(failed)?;
-            return print(&answer);
+            print(&upgrade::answer(words, posixly_correct)?)?;
+            return Ok(0);
         }
     }
-    match cli::parse(words, posixly_correct).map_err(failed)? {
-        Command::Help => print(cli::HELP),
-        Command::Version => print(VERSION),
-        Command::Restart(target) => succeed(control::restart(&target)),
-        Command::Upgrade(target) => succeed(control::upgrade(&target)),
-        Command::Stop { pid_file, timeout } => succeed(control::stop(&pid_file, timeout)),
+    match cli::parse(words, posixly_correct)? {
+        Command::Help => print(cli::HELP)?,
+        Command::Version => print(VERSION)?,
+        Command::Restart(target) => control::restart(&target)?,
+        Command::Upgrade(target) => control::upgrade(&target)?,
+        Command::Stop { pid_file, timeout } => control::stop(&pid_file, timeout)?,
         Command::Status {
             pid_file,
             status_file,
-        } => {
-            let text = control::status(&pid_file, status_file.as_deref());
-            print(&text.map_err(control_failed)?)
-        }
-        Command::Run(options) => match daemon::run(*options, invocation).map_err(failed)? {
-            Outcome::Stopped => Ok(0),
+        } => print(&control::status(&pid_file, status_file.as_deref())?)?,
+        Command::Run(options) => match daemon::run(*options, invocation)? {
+            Outcome::Stopped => {}
             // The log says why.
-            Outcome::GivenUp => Ok(FAILED),
+            Outcome::GivenUp => return Ok(FAILED),
         },
     }
+    Ok(0)
 }
 
-fn succeed(result: Result<(), ControlError>) -> Result<i32, Failure> {
-    result.map(|()| 0).map_err(control_failed)
-}
-
-fn print(text: &str) -> Result<i32, Failure> {
+fn print(text: &str) -> Result<(), Error> {
     let stdout = io::stdout();
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         let count = sys::fd::write(stdout.as_fd(), rest)
-            .map_err(|error| failed(Error::action("print", "", error)))?;
+            .map_err(|error| Error::action("print", "", error))?;
         rest = &rest[count..];
     }
-    Ok(0)
+    Ok(())
 }

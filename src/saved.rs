@@ -89,9 +89,8 @@ displayed!(bool i32 u32 u64);
 impl Value for Duration {
     fn write(&self, text: &mut String) {
         // A time of more than half a million years is cut to that.
-        u64::try_from(self.as_micros())
-            .unwrap_or(u64::MAX)
-            .write(text);
+        let microseconds = u64::try_from(self.as_micros());
+        microseconds.unwrap_or(u64::MAX).write(text);
     }
 
     fn read(&mut self, text: &str) -> Option<()> {
@@ -158,16 +157,6 @@ impl<T: Value + Default> Value for Option<T> {
     }
 }
 
-/// The time that has passed since the moment `then`.
-pub fn ago(then: Duration, now: Duration) -> Duration {
-    now.saturating_sub(then)
-}
-
-/// The time that is left until the moment `then`.
-pub fn left(then: Duration, now: Duration) -> Duration {
-    then.saturating_sub(now)
-}
-
 /// Appends one line for each record, and leaves the records as they are.
 pub fn save<T: Record>(text: &mut String, records: &mut [T]) {
     for record in records {
@@ -205,9 +194,8 @@ fn read_line(kind: &str, line: &str, fields: Vec<Field>) -> Result<(), Error> {
         let text = texts.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
         if text.and_then(|text| value.read(text)).is_none() {
             let text = text.unwrap_or("the field is missing");
-            return Err(Error::statement(format!(
-                "the saved {kind} has no valid value for {name}: {text}"
-            )));
+            let text = format!("the saved {kind} has no valid value for {name}: {text}");
+            return Err(Error::statement(text));
         }
     }
     Ok(())

@@ -8,14 +8,13 @@ use crate::sys::datagram::{Datagrams, SendOutcome};
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// The state that the service manager knows, and the messages on their way to it.
+/// The connection to the service manager.
 pub struct ServiceManager {
     /// `None` without a service manager.
     socket: Option<Datagrams>,
-    state: ServiceState,
-    status: String,
+    known: SavedServiceManager,
     /// The messages that were not sent yet, oldest first.
-    queue: Vec<String>,
+    queue: Vec<SavedMessage>,
     /// The time of the next attempt, after the service manager had no room.
     retry: Option<Time>,
 }
@@ -31,6 +30,7 @@ words! {
 }
 
 record! {
+    /// The state and the status line that the service manager knows, or will know when the queue is sent.
     "manager" SavedServiceManager {
         state: ServiceState,
         status: String,
@@ -61,37 +61,30 @@ impl ServiceManager {
         });
         Ok(ServiceManager {
             socket: socket.transpose()?,
-            state: ServiceState::Starting,
-            status: String::new(),
+            known: SavedServiceManager::default(),
             queue: Vec::new(),
             retry: None,
         })
     }
 
     pub fn save(&self) -> (SavedServiceManager, Vec<SavedMessage>) {
-        let saved = SavedServiceManager {
-            state: self.state,
-            status: self.status.clone(),
-        };
-        let messages = self.queue.iter().cloned();
-        (saved, messages.map(|text| SavedMessage { text }).collect())
+        (self.known.clone(), self.queue.clone())
     }
 
     /// Continues in the saved state.
     pub fn restore(&mut self, saved: &SavedServiceManager, messages: &[SavedMessage]) {
-        self.state = saved.state;
-        self.status = saved.status.clone();
-        self.queue = messages
-            .iter()
-            .map(|message| message.text.clone())
-            .collect();
+        self.known = saved.clone();
+        self.queue = messages.to_vec();
     }
 
     /// Reports that a HUP has come. This answers each HUP, even during a restart: `systemctl reload` waits for the
     /// answer to its own HUP.
     pub fn reloading(&mut self, now: Time) {
-        if matches!(self.state, ServiceState::Ready | ServiceState::Reloading) {
-            self.state = ServiceState::Reloading;
+        if matches!(
+            self.known.state,
+            ServiceState::Ready | ServiceState::Reloading
+        ) {
+            self.known.state = ServiceState::Reloading;
             let (seconds, rest) = (now.as_secs(), now.subsec_micros());
             self.notify(format!("RELOADING=1\nMONOTONIC_USEC={seconds}{rest:06}"));
         }
@@ -99,16 +92,19 @@ impl ServiceManager {
 
     /// Reports that a worker is up and nothing is in progress.
     pub fn ready(&mut self) {
-        if matches!(self.state, ServiceState::Starting | ServiceState::Reloading) {
-            self.state = ServiceState::Ready;
+        if matches!(
+            self.known.state,
+            ServiceState::Starting | ServiceState::Reloading
+        ) {
+            self.known.state = ServiceState::Ready;
             self.notify("READY=1".to_string());
         }
     }
 
     /// Reports that start_server and its workers are finishing.
     pub fn stopping(&mut self) {
-        if self.state != ServiceState::Stopping {
-            self.state = ServiceState::Stopping;
+        if self.known.state != ServiceState::Stopping {
+            self.known.state = ServiceState::Stopping;
             self.notify("STOPPING=1".to_string());
         }
     }
@@ -119,9 +115,9 @@ impl ServiceManager {
             return;
         }
         let line = describe(status);
-        if line != self.status {
+        if line != self.known.status {
             self.notify(format!("STATUS={line}"));
-            self.status = line;
+            self.known.status = line;
         }
     }
 
@@ -137,7 +133,7 @@ impl ServiceManager {
             return self.queue.clear();
         };
         while let Some(message) = self.queue.first() {
-            match socket.send(message.as_bytes()) {
+            match socket.send(message.text.as_bytes()) {
                 // Supervision does not depend on a service manager that has gone.
                 SendOutcome::Sent | SendOutcome::Failed => {}
                 SendOutcome::TryAgain => {
@@ -149,12 +145,12 @@ impl ServiceManager {
         }
     }
 
-    fn notify(&mut self, message: String) {
+    fn notify(&mut self, text: String) {
         if self.queue.len() == CAPACITY {
             // The newest state matters most.
             self.queue.remove(0);
         }
-        self.queue.push(message);
+        self.queue.push(SavedMessage { text });
     }
 }
 

@@ -68,13 +68,10 @@ fn split_host(address: &str) -> Result<(Option<&str>, &str), &'static str> {
             None => (None, address),
         });
     };
-    let (host, rest) = bracketed
-        .split_once(']')
-        .ok_or("there is no ] after the [")?;
-    let port = rest
-        .trim_start()
-        .strip_prefix(':')
-        .ok_or("after the ] there must be a colon and a port")?;
+    let split = bracketed.split_once(']');
+    let (host, rest) = split.ok_or("there is no ] after the [")?;
+    let after_colon = rest.trim_start().strip_prefix(':');
+    let port = after_colon.ok_or("after the ] there must be a colon and a port")?;
     Ok((Some(host.trim()), port.trim_start()))
 }
 

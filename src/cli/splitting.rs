@@ -72,19 +72,30 @@ pub fn split(
     let mut options = ParsedOptions::default();
     let mut program = Vec::new();
     while !splitter.take_double_dash() {
-        match splitter.next()? {
-            Some(Piece::Option(name, attached)) => {
-                let (option, value) = splitter.complete(&name, attached)?;
-                options.push(option, value);
+        // lexopt fails only if the value of the option before was not taken, and it always is.
+        let next = splitter.parser.next();
+        let argument = next.map_err(|_| Error::statement("cannot split the command line"))?;
+        let (name, attached) = match argument {
+            Some(Arg::Long(name)) => (format!("--{name}"), splitter.parser.optional_value()),
+            Some(Arg::Short(first)) => {
+                let mut word = OsString::from(format!("-{first}"));
+                word.push(splitter.parser.optional_value().unwrap_or_default());
+                splitter.divide(&word)
             }
-            Some(Piece::Word(word)) => {
+            Some(Arg::Value(word)) if !posixly_correct && word.as_bytes().starts_with(b"+") => {
+                splitter.divide(&word)
+            }
+            Some(Arg::Value(word)) => {
                 program.push(word);
                 if posixly_correct {
                     break;
                 }
+                continue;
             }
             None => break,
-        }
+        };
+        let (option, value) = splitter.complete(&name, attached)?;
+        options.push(option, value);
     }
     program.extend(splitter.parser.try_raw_args().into_iter().flatten());
     Ok((options, program))
@@ -95,12 +106,6 @@ struct Splitter {
     posixly_correct: bool,
 }
 
-enum Piece {
-    /// The name as typed, dashes or plus sign included, and the value after its `=`.
-    Option(String, Option<OsString>),
-    Word(OsString),
-}
-
 impl Splitter {
     /// Takes the next word if it is `--`. lexopt would also take it, but would not report it.
     fn take_double_dash(&mut self) -> bool {
@@ -108,40 +113,15 @@ impl Splitter {
         rest.is_some_and(|mut rest| rest.next_if(|word| word == "--").is_some())
     }
 
-    fn next(&mut self) -> Result<Option<Piece>, Error> {
-        // lexopt fails only if the value of the previous option was not taken. This code always takes it.
-        let argument = self
-            .parser
-            .next()
-            .map_err(|_| Error::statement("cannot split the command line"))?;
-        Ok(Some(match argument {
-            Some(Arg::Long(name)) => {
-                Piece::Option(format!("--{name}"), self.parser.optional_value())
-            }
-            Some(Arg::Short(first)) => {
-                let mut word = OsString::from(format!("-{first}"));
-                word.push(self.parser.optional_value().unwrap_or_default());
-                self.divide(&word)
-            }
-            Some(Arg::Value(word))
-                if !self.posixly_correct && word.as_bytes().starts_with(b"+") =>
-            {
-                self.divide(&word)
-            }
-            Some(Arg::Value(word)) => Piece::Word(word),
-            None => return Ok(None),
-        }))
-    }
-
-    /// Divides an option with one dash or a plus sign at its `=`.
-    fn divide(&self, word: &OsStr) -> Piece {
+    /// Divides an option with one dash or a plus sign at its `=`, into the name as typed and the value.
+    fn divide(&self, word: &OsStr) -> (String, Option<OsString>) {
         let bytes = word.as_bytes();
         let (name, value) = match bytes.iter().position(|&byte| byte == b'=') {
             Some(at) if !self.posixly_correct => (&bytes[..at], Some(&bytes[at + 1..])),
             _ => (bytes, None),
         };
         let name = String::from_utf8_lossy(name).into_owned();
-        Piece::Option(name, value.map(|value| OsStr::from_bytes(value).into()))
+        (name, value.map(|value| OsStr::from_bytes(value).into()))
     }
 
     /// Finds the option that a name stands for, and its value, which is empty for an option that takes none.
@@ -156,19 +136,18 @@ impl Splitter {
             // With a value, `--status` is a prefix of --status-file, as in Perl's start_server.
             (option, takes) = ("status-file", Takes::Value);
         }
-        let given = match (takes, attached) {
-            (Takes::Nothing, None) => Some(OsString::new()),
+        let value = match (takes, attached) {
+            (Takes::Nothing, None) => OsString::new(),
             (Takes::Nothing, Some(value)) => {
                 let text = format!("--{option}={} takes no value", value.to_string_lossy());
                 return Err(Error::statement(text));
             }
-            (Takes::Value, Some(value)) => Some(value).filter(|value| !value.is_empty()),
+            (Takes::Value, Some(value)) if value.is_empty() => return Err(needs_value(option)),
+            (Takes::Value, Some(value)) => value,
             // The next word is the value even if it begins with a dash.
-            (Takes::Value, None) => self.parser.value().ok(),
+            (Takes::Value, None) => self.parser.value().map_err(|_| needs_value(option))?,
         };
-        given
-            .map(|value| (option, value))
-            .ok_or_else(|| needs_value(option))
+        Ok((option, value))
     }
 
     /// Whether there is a next word that does not begin with a dash.
@@ -190,9 +169,8 @@ impl Splitter {
             return Ok(*option);
         }
         let may_be_prefix = !self.posixly_correct && !typed.is_empty();
-        let mut matches = PERL_OPTIONS
-            .iter()
-            .filter(|(option, _)| may_be_prefix && option.starts_with(&typed));
+        let is_match = |(option, _): &&(&str, _)| may_be_prefix && option.starts_with(&typed);
+        let mut matches = PERL_OPTIONS.iter().filter(is_match);
         let text = match (matches.next(), matches.next()) {
             (Some(option), None) => return Ok(*option),
             (Some((first, _)), Some((second, _))) => {

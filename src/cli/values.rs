@@ -59,10 +59,11 @@ impl ParsedOptions {
     }
 
     pub fn signal(&self, option: &'static str, default: Signal) -> Result<Signal, Error> {
-        self.text(option).map_or(Ok(default), |value| {
-            Signal::parse(&value.to_string_lossy())
-                .ok_or_else(|| Error::option(option, value, "not a signal of this system"))
-        })
+        let Some(value) = self.text(option) else {
+            return Ok(default);
+        };
+        let signal = Signal::parse(&value.to_string_lossy());
+        signal.ok_or_else(|| Error::option(option, value, "not a signal of this system"))
     }
 
     pub fn ports(&self) -> Result<Vec<Endpoint>, Error> {
@@ -110,10 +111,8 @@ impl ParsedOptions {
         let Some(number) = self.number("backlog")?.filter(|&number| number != 0) else {
             return Ok(None);
         };
-        let number = number
-            .try_into()
-            .map_err(|_| Error::option("backlog", number.to_string(), "too large a number"))?;
-        Ok(Some(number))
+        let too_large = |_| Error::option("backlog", number.to_string(), "too large a number");
+        number.try_into().map(Some).map_err(too_large)
     }
 
     /// Refuses an empty name. Perl's chdir fails on it, in every worker.
@@ -133,11 +132,8 @@ impl ParsedOptions {
         };
         let command = command.trim_ascii_start();
         if command.is_empty() {
-            return Err(Error::option(
-                "log-file",
-                value,
-                "there is no command after the bar",
-            ));
+            let reason = "there is no command after the bar";
+            return Err(Error::option("log-file", value, reason));
         }
         Ok(Some(LogTarget::Command(OsStr::from_bytes(command).into())))
     }

@@ -44,53 +44,69 @@ pub enum ControlError {
 /// The pause between two looks at the files.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-fn hold(pid_file: &Path) -> Result<Held, ControlError> {
+impl From<Error> for ControlError {
+    fn from(error: Error) -> ControlError {
+        ControlError::Refused(error)
+    }
+}
+
+fn hold(pid_file: &Path) -> Result<Held, Error> {
     Held::open(pid_file).map_err(|absent| match absent {
-        Absent::NotRunning(error) | Absent::Unusable(error) => ControlError::Refused(error),
+        Absent::NotRunning(error) | Absent::Unusable(error) => error,
     })
 }
 
-fn send(held: &Held, signal: Signal) -> Result<(), ControlError> {
+fn send(held: &Held, signal: Signal) -> Result<(), Error> {
     process::signal(held.pid, signal.number()).map_err(|error| {
-        let action = format!("{signal} to process {}", held.pid);
-        ControlError::Refused(Error::action("send", action, error))
+        let what = format!("{signal} to process {}", held.pid);
+        Error::action("send", what, error)
     })
 }
 
-fn ended_before(held: &Held, what: &str) -> ControlError {
-    let pid = held.pid;
-    refused(format!(
-        "process {pid} ended before the {what} was complete"
-    ))
-}
-
-fn refused(text: String) -> ControlError {
-    ControlError::Refused(Error::statement(text))
-}
-
-fn read(status_file: &Path) -> Result<Snapshot, ControlError> {
-    status_file::read(status_file)
-        .map_err(|error| ControlError::Refused(Error::option("status-file", status_file, error)))
+fn read(status_file: &Path) -> Result<Snapshot, Error> {
+    status_file::read(status_file).map_err(|error| Error::option("status-file", status_file, error))
 }
 
 /// The newest generation that is up.
 fn newest(snapshot: &Snapshot) -> Option<Generation> {
-    snapshot
-        .workers
-        .iter()
-        .map(|(generation, _)| *generation)
-        .max()
+    let workers = snapshot.workers.iter();
+    workers.map(|(generation, _)| *generation).max()
 }
 
-/// Calls `look` again and again until it returns an answer. `None` means that the timeout came first.
-fn wait_until<T>(timeout: Timeout, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+/// Reads the status file again and again until `look` finds the outcome of the command, which `what` names.
+fn wait_for_outcome<T>(
+    what: &str,
+    target: &Target,
+    held: &Held,
+    mut look: impl FnMut(Snapshot) -> Option<T>,
+) -> Result<T, ControlError> {
+    let incomplete = format!("the {what} is not complete yet");
+    let outcome = wait_until(target.timeout, incomplete, || {
+        // On some file systems the status file is missing for a moment while it is replaced.
+        let snapshot = status_file::read(&target.status_file).unwrap_or_default();
+        let outcome = look(snapshot);
+        (outcome.is_some() || !held.is_held()).then_some(outcome)
+    })?;
+    let pid = held.pid;
+    outcome.ok_or_else(|| {
+        let text = format!("process {pid} ended before the {what} was complete");
+        ControlError::Refused(Error::statement(text))
+    })
+}
+
+/// Calls `look` again and again until it returns an answer. `incomplete` is the error if the timeout comes first.
+fn wait_until<T>(
+    timeout: Timeout,
+    incomplete: String,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T, ControlError> {
     let end = timeout.map(|timeout| clock::now() + timeout);
     loop {
         if let Some(answer) = look() {
-            return Some(answer);
+            return Ok(answer);
         }
         if end.is_some_and(|end| clock::now() >= end) {
-            return None;
+            return Err(ControlError::TimedOut(Error::statement(incomplete)));
         }
         // This poll only waits. If it fails, the next look comes sooner, which does no harm.
         let _ = poll::wait(&mut [], Some(POLL_INTERVAL));

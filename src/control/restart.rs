@@ -7,29 +7,19 @@ use crate::supervisor::worker::StartFailure;
 /// Sends HUP to the start_server of `target`, prints the progress, and waits until only newer workers are left.
 pub fn restart(target: &Target) -> Result<(), ControlError> {
     let held = hold(&target.pid_file)?;
-    let status_file = &target.status_file;
-    let before = read(status_file)?;
-    let Some(newest) = newest(&before) else {
-        let error = Error::option("status-file", status_file, "no worker is up yet");
-        return Err(ControlError::Refused(error));
-    };
+    let before = read(&target.status_file)?;
+    let no_worker = || Error::option("status-file", &target.status_file, "no worker is up yet");
+    let newest = newest(&before).ok_or_else(no_worker)?;
     send(&held, Signal::HUP)?;
     let mut restart = Restart {
         newest,
         known_failure: before.start_failure,
         progress: Progress::new(),
     };
-    let restarted = wait_until(target.timeout, || {
-        // On some file systems the status file is missing for a moment while it is replaced.
-        let snapshot = status_file::read(status_file).unwrap_or_default();
-        let ended = || (!held.is_held()).then(|| Err(ended_before(&held, "restart")));
-        restart.outcome(&snapshot).or_else(ended)
-    });
+    let look = |snapshot| restart.outcome(snapshot);
+    let outcome = wait_for_outcome("restart", target, &held, look);
     restart.progress.end();
-    restarted.unwrap_or_else(|| {
-        let text = "the restart is not complete yet";
-        Err(ControlError::TimedOut(Error::statement(text)))
-    })
+    outcome?
 }
 
 /// A restart that is in progress.
@@ -42,11 +32,11 @@ struct Restart {
 }
 
 impl Restart {
-    fn outcome(&mut self, snapshot: &Snapshot) -> Option<Result<(), ControlError>> {
+    fn outcome(&mut self, snapshot: Snapshot) -> Option<Result<(), ControlError>> {
         let is_old = |worker: &&(Generation, _)| worker.0 <= self.newest;
         let old = snapshot.workers.iter().filter(is_old).count();
         let new = snapshot.workers.iter().rfind(|worker| !is_old(worker));
-        match (new, self.new_failure(snapshot)) {
+        match (new, self.new_failure(&snapshot)) {
             (Some((generation, pid)), _) => {
                 let mut line = format!("generation {generation} (pid {pid}) is up");
                 match old {
@@ -64,17 +54,15 @@ impl Restart {
 
     fn new_failure(&self, snapshot: &Snapshot) -> Option<StartFailure> {
         let known = self.known_failure.map_or(0, |known| known.failed);
-        snapshot
-            .start_failure
-            .filter(|failure| failure.failed > known)
+        let last = snapshot.start_failure;
+        last.filter(|failure| failure.failed > known)
     }
 
     fn failed(&mut self, failure: StartFailure) -> Option<Result<(), ControlError>> {
         let failed = failure.failed;
         if !failure.given_up {
-            self.progress.print(&format!(
-                "generation {failed} failed to start, trying again"
-            ));
+            let line = format!("generation {failed} failed to start, trying again");
+            self.progress.print(&line);
             return None;
         }
         let newest = self.newest;

@@ -23,17 +23,14 @@ pub fn status(pid_file: &Path, status_file: Option<&Path>) -> Result<String, Con
     Ok(text)
 }
 
-fn describe_workers(status_file: &Path) -> Result<String, ControlError> {
+fn describe_workers(status_file: &Path) -> Result<String, Error> {
     let snapshot = match status_file::read(status_file) {
         // The file appears when the first worker is up.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let missing = Error::option("status-file", status_file, error);
             return Ok(format!("no worker is up yet: {missing}\n"));
         }
-        Err(error) => {
-            let error = Error::option("status-file", status_file, error);
-            return Err(ControlError::Refused(error));
-        }
+        Err(error) => return Err(Error::option("status-file", status_file, error)),
         Ok(snapshot) => snapshot,
     };
     let mut text = String::new();

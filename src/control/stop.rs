@@ -11,8 +11,6 @@ pub fn stop(pid_file: &Path, timeout: Timeout) -> Result<(), ControlError> {
         held.pid
     ));
     send(&held, Signal::TERM)?;
-    wait_until(timeout, || (!held.is_held()).then_some(())).ok_or_else(|| {
-        let text = format!("process {} has not ended yet", held.pid);
-        ControlError::TimedOut(Error::statement(text))
-    })
+    let incomplete = format!("process {} has not ended yet", held.pid);
+    wait_until(timeout, incomplete, || (!held.is_held()).then_some(()))
 }

@@ -7,21 +7,11 @@ use crate::files::status_text::Upgrade;
 /// Asks the start_server of `target` to replace itself by the program now at its path, and waits for the outcome.
 pub fn upgrade(target: &Target) -> Result<(), ControlError> {
     let held = hold(&target.pid_file)?;
-    let status_file = &target.status_file;
-    let attempts = read(status_file)?.upgrades.attempts;
+    let attempts = read(&target.status_file)?.upgrades.attempts;
     send(&held, Signal::USR2)?;
-    let outcome = wait_until(target.timeout, || {
-        // On some file systems the status file is missing for a moment while it is replaced.
-        let upgrades = status_file::read(status_file).unwrap_or_default().upgrades;
-        if upgrades.attempts > attempts {
-            return Some(Ok(upgrades));
-        }
-        (!held.is_held()).then(|| Err(ended_before(&held, "upgrade")))
-    });
-    let Some(upgrades) = outcome.transpose()? else {
-        let text = "the upgrade is not complete yet";
-        return Err(ControlError::TimedOut(Error::statement(text)));
-    };
+    let upgrades = wait_for_outcome("upgrade", target, &held, |snapshot| {
+        Some(snapshot.upgrades).filter(|upgrades| upgrades.attempts > attempts)
+    })?;
     match &upgrades.last {
         Some(upgrade) if !upgrades.has_failed() => {
             Progress::new().print(&upgraded(upgrade));

@@ -34,7 +34,7 @@ use crate::service_manager::ServiceManager;
 use crate::sockets::Listeners;
 use crate::supervisor::policy::Time;
 use crate::supervisor::signal::Signal;
-use crate::supervisor::worker::{Generation, Pid, WaitStatus};
+use crate::supervisor::worker::{Generation, Pid, Status, WaitStatus};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
 use crate::sys::poll::{self, Interest};
 use crate::sys::signals::Received;
@@ -57,7 +57,7 @@ const LAST_FLUSH: Duration = Duration::from_secs(1);
 /// Runs until every worker has exited after TERM, or until no worker could be started. All our files are removed before
 /// this returns.
 pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, Error> {
-    let state = upgrade::inherited_state(|name| std::env::var_os(name))?;
+    let state = upgrade::inherited_state()?;
     let beginning = Beginning::new(options, invocation)?;
     let mut daemon = match state {
         None => Daemon::start(beginning)?,
@@ -126,11 +126,10 @@ impl Daemon {
     fn turn(&mut self) {
         self.flush();
         let deadline = self.deadline();
-        let woken = self
-            .waiter
-            .wait(deadline, &self.workers, &mut self.log.lines);
+        let log = &mut self.log.lines;
+        let woken = self.waiter.wait(deadline, &self.workers, log);
         if woken.by_signal || woken.by_report || woken.by_deadline {
-            self.settings.reread(&mut self.log.lines);
+            self.settings.reread(log);
         }
         self.on_children(woken.signals, woken.by_report);
         for pid in woken.senders {
@@ -164,13 +163,11 @@ impl Daemon {
     }
 
     fn deadline(&self) -> Option<Time> {
+        let status_file = self.files.status_file.as_ref();
         let deadlines = [
             self.supervisor.deadline(&self.settings.policy),
             self.log.deadline(),
-            self.files
-                .status_file
-                .as_ref()
-                .and_then(StatusFile::deadline),
+            status_file.and_then(StatusFile::deadline),
             self.service_manager.deadline(),
             self.upgrader.deadline(),
         ];
@@ -205,8 +202,7 @@ impl Daemon {
             Some(Err(error)) => self.log.lines.note(&error.to_string()),
         }
         if !dead.is_empty() {
-            let log = &mut self.log.lines;
-            self.files.listeners.listen_again(|line| log.note(line));
+            self.files.listeners.listen_again(&mut self.log.lines);
         }
         for (pid, status) in dead {
             self.on_exit(pid, status);
@@ -286,16 +282,21 @@ impl Daemon {
     }
 
     fn upgrade_failed(&mut self, reason: Reason) {
-        self.log.lines.note(&format!(
-            "cannot upgrade, keeping the current version: {reason}"
-        ));
+        let line = format!("cannot upgrade, keeping the current version: {reason}");
+        self.log.lines.note(&line);
         self.upgrader.upgrades.attempts += 1;
         self.publish_upgrades();
     }
 
+    fn publish(&mut self, status: Status) {
+        if let Some(status_file) = &mut self.files.status_file {
+            status_file.publish(status, self.waiter.now, &mut self.log.lines);
+        }
+    }
+
     fn publish_upgrades(&mut self) {
         if let Some(status_file) = &mut self.files.status_file {
-            let upgrades = &self.upgrader.upgrades;
+            let upgrades = self.upgrader.upgrades.clone();
             status_file.publish_upgrades(upgrades, self.waiter.now, &mut self.log.lines);
         }
     }
@@ -320,9 +321,7 @@ impl Daemon {
                 Action::Signal { pid, signal } => self.signal(pid, signal),
                 Action::Publish(status) => {
                     self.service_manager.publish(&status);
-                    if let Some(status_file) = &mut self.files.status_file {
-                        status_file.publish(&status, self.waiter.now, &mut self.log.lines);
-                    }
+                    self.publish(status);
                 }
                 Action::LogCompat(line) => self.log.lines.compat(&line),
                 Action::LogNote(line) => self.log.lines.note(&line),
@@ -344,8 +343,7 @@ impl Daemon {
 
     fn signal(&mut self, pid: Pid, signal: Signal) {
         if let Err(error) = process::signal(pid, signal.number()) {
-            let what = format!("{signal} to worker {pid}");
-            let error = Error::action("send", what, error);
+            let error = Error::action("send", format!("{signal} to worker {pid}"), error);
             self.log.lines.note(&error.to_string());
         }
     }

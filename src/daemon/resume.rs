@@ -25,9 +25,8 @@ impl Daemon {
         let now = waiter.now;
         let supervisor = Supervisor::restore(&state.supervisor, &state.workers, now)?;
         beginning.settings.environment.restore(&state.variables);
-        beginning
-            .service_manager
-            .restore(&state.service_manager, &state.messages);
+        let service_manager = &mut beginning.service_manager;
+        service_manager.restore(&state.service_manager, &state.messages);
         let listeners =
             Listeners::restore(&state.listeners, &state.files, options.listen_fds).map_err(lost)?;
         let pid_file = match (&options.pid_file, &state.pid_file) {
@@ -62,14 +61,9 @@ impl Daemon {
 
     /// Reports the upgrade in the log and in the status file.
     fn report_upgrade(&mut self, origin: &Origin) {
-        let old = &origin.version;
-        self.log
-            .lines
-            .note(&format!("upgraded from start_server {old} to {VERSION}"));
-        if let Some(status_file) = &mut self.files.status_file {
-            let status = self.supervisor.status();
-            status_file.publish(&status, self.waiter.now, &mut self.log.lines);
-        }
+        let line = format!("upgraded from start_server {} to {VERSION}", origin.version);
+        self.log.lines.note(&line);
+        self.publish(self.supervisor.status());
         self.upgrader.upgrades = Upgrades {
             attempts: origin.attempt,
             last: Some(Upgrade {

@@ -29,13 +29,17 @@ impl Settings {
     /// Reads envdir for the first time. A variable with a bad value is an error at the start, and a warning later.
     pub fn check(&mut self) -> Result<(), Error> {
         // Warnings about files of envdir are logged by the first `read`, when there is a log.
-        self.environment.refresh(|_| {});
-        let mut bad_value = None;
-        self.policy = self.options.with_overrides(
-            |name| self.environment.get(name),
-            |warning| bad_value = Some(warning),
-        );
+        self.environment.refresh(&mut Vec::new());
+        let bad_value = self.apply().pop();
         bad_value.map_or(Ok(()), |warning| Err(Error::statement(warning)))
+    }
+
+    /// Applies the variables that steer start_server itself. Returns a warning about each bad value.
+    fn apply(&mut self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let variable = |name: &str| self.environment.get(name);
+        self.policy = self.options.with_overrides(variable, &mut warnings);
+        warnings
     }
 
     /// Reads envdir again, if there is one.
@@ -48,11 +52,8 @@ impl Settings {
     /// Reads envdir, and applies the variables that override options.
     pub fn read(&mut self, log: &mut Log) {
         let mut warnings = Vec::new();
-        self.environment.refresh(|warning| warnings.push(warning));
-        self.policy = self.options.with_overrides(
-            |name| self.environment.get(name),
-            |warning| warnings.push(warning),
-        );
+        self.environment.refresh(&mut warnings);
+        warnings.extend(self.apply());
         for warning in &warnings {
             if !self.warnings.contains(warning) {
                 log.note(&format!("ignoring {warning}"));

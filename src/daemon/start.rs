@@ -4,10 +4,9 @@ use super::waiter::Waiter;
 use super::{background, Daemon, Files, Settings};
 use crate::cli::{LogTarget, Options};
 use crate::error::{Error, Reason};
-use crate::files::held_pid_file;
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
-use crate::files::{owned, status_file};
+use crate::files::{held_pid_file, owned, status_file};
 use crate::log::target::LogOutput;
 use crate::service_manager::ServiceManager;
 use crate::sockets::{self, activation};
@@ -15,11 +14,10 @@ use crate::supervisor::worker::Pid;
 use crate::supervisor::Supervisor;
 use crate::sys::start::Invocation;
 use crate::sys::{exec, file, process};
-use crate::upgrade;
-use crate::variable;
 use crate::worker::environment::Environment;
 use crate::worker::readiness::{self, ReadyConfig};
-use std::ffi::OsStr;
+use crate::{upgrade, variable};
+use std::ffi::{CStr, OsStr};
 
 /// The result of the first steps, which are the same for a start and for the resumption after an upgrade.
 pub(super) struct Beginning {
@@ -32,14 +30,12 @@ pub(super) struct Beginning {
 
 impl Beginning {
     pub fn new(options: Options, invocation: Invocation) -> Result<Beginning, Error> {
-        let variable = |name: &str| std::env::var_os(name);
         let is_activated = activation::is_activated() || options.listen_fds;
-        let inherited = invocation.environment.iter().copied();
-        let inherited =
-            inherited.filter(|string| is_for_worker(variable::name(string), is_activated));
-        let environment = Environment::new(inherited, &options.variables);
+        let is_inherited = |string: &&CStr| is_for_worker(variable::name(string), is_activated);
+        let given = invocation.environment.iter().copied();
+        let environment = Environment::new(given.filter(is_inherited), &options.variables);
         Ok(Beginning {
-            service_manager: ServiceManager::new(variable("NOTIFY_SOCKET").as_deref())?,
+            service_manager: ServiceManager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?,
             readiness: ReadyConfig::new(options.policy.readiness),
             settings: Settings::new(options.policy.clone(), environment),
             options,
@@ -71,10 +67,10 @@ impl Daemon {
             pid_file.write()?;
         }
         let pid = process::id();
-        log.lines
-            .compat(&format!("start_server (pid:{pid}) starting now..."));
+        let lines = &mut log.lines;
+        lines.compat(&format!("start_server (pid:{pid}) starting now..."));
         for note in notes {
-            log.lines.compat(&note);
+            lines.compat(&note);
         }
         log.lines.flush(waiter.now);
         log.redirect(waiter.now)?;

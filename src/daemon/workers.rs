@@ -6,7 +6,7 @@ use crate::sys::exec::{self, ForkedChild};
 use crate::sys::inherit;
 use crate::upgrade::{SavedState, Starting};
 use crate::worker::environment::Environment;
-use crate::worker::launch::{Launcher, Started};
+use crate::worker::launch::Launcher;
 use crate::worker::readiness::{Message, ReadyChannel, SavedChannel};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -58,7 +58,7 @@ impl Workers {
         generation: Generation,
         environment: &Environment,
     ) -> Result<Pid, Error> {
-        let Started { forked, channel } = self.launcher.start(generation, environment)?;
+        let (forked, channel) = self.launcher.start(generation, environment)?;
         let pid = forked.pid;
         self.starting = Some(forked);
         self.channels.extend(channel.map(|channel| (pid, channel)));
@@ -81,7 +81,7 @@ impl Workers {
             .starting
             .take_if(|forked| has_come || is_dead(forked.pid))?;
         let failure = exec::read_report(forked.report);
-        Some(failure.map_or(Ok(()), |failure| Err(self.launcher.explain(&failure))))
+        Some(failure.map_or(Ok(()), |failure| Err(self.launcher.explain(failure))))
     }
 
     pub fn channels(&self) -> impl Iterator<Item = (Pid, &ReadyChannel)> {

@@ -35,9 +35,8 @@ impl Held {
             };
             absent(refuse(path, error))
         })?;
-        let unusable = |reason: Reason| Absent::Unusable(refuse(path, reason));
-        let pid = read_pid(&file).map_err(|error| unusable(error.into()))?;
-        let pid = pid.ok_or_else(|| unusable("it contains no pid".into()))?;
+        let unusable = |reason| Absent::Unusable(refuse(path, reason));
+        let pid = read_pid(&file).map_err(unusable)?;
         if is_held(&file) {
             return Ok(Held { pid, file });
         }
@@ -67,7 +66,7 @@ pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
 
 /// Whether a start_server holds its exclusive lock. While it does, no shared lock is granted.
 pub fn is_held(file: &File) -> bool {
-    match fd::try_lock(file.as_fd(), Lock::TryShared) {
+    match fd::try_lock(file.as_fd(), Lock::Shared) {
         Ok(Locked::HeldByAnother) => true,
         Ok(Locked::Yes) => {
             fd::unlock(file.as_fd());
@@ -80,8 +79,8 @@ pub fn is_held(file: &File) -> bool {
 /// The error for a pid file that another start_server holds.
 pub fn already_running(path: &Path, file: &File) -> Error {
     let holder = match read_pid(file) {
-        Ok(Some(pid)) => format!("process {pid}"),
-        Ok(None) | Err(_) => "another process".to_string(),
+        Ok(pid) => format!("process {pid}"),
+        Err(_) => "another process".to_string(),
     };
     refuse(path, format!("start_server is already running as {holder}"))
 }
@@ -91,11 +90,11 @@ pub fn refuse(path: &Path, reason: impl Into<Reason>) -> Error {
     Error::option("pid-file", path, reason)
 }
 
-fn read_pid(file: &File) -> io::Result<Option<Pid>> {
+fn read_pid(file: &File) -> Result<Pid, Reason> {
     let mut text = Vec::new();
     // A pid file is short. The beginning of any other file is enough to refuse it.
     file.take(64).read_to_end(&mut text)?;
-    Ok(parse(&text))
+    parse(&text).ok_or("it contains no pid".into())
 }
 
 /// Parses a pid, which must be on the only line of the text.

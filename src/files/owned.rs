@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Opens a regular file. Any other file is an error of kind `InvalidInput` and is not opened: opening a FIFO would
 /// block, and opening a device could start it.
@@ -23,10 +23,8 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    Err(io::Error::new(
-        ErrorKind::InvalidInput,
-        "not a regular file",
-    ))
+    let reason = "not a regular file";
+    Err(io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
 /// Makes sure that a file can be written, or created if it is missing. Changes nothing.
@@ -34,18 +32,21 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return file::check_write_access(path);
     }
+    file::check_write_access(folder_of(path))
+}
+
+/// The folder that a path leads through to its last component.
+pub fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    file::check_write_access(folder.unwrap_or(Path::new(".")))
+    folder.unwrap_or(Path::new("."))
 }
 
 /// A file that we created. It is removed when this value is dropped, unless another file has its path by then.
-pub struct OwnedFile {
-    path: PathBuf,
-    identity: Identity,
-}
+pub struct OwnedFile(SavedFile);
 
 record! {
     "file" SavedFile {
+        /// Tells this file from our other ones.
         role: String,
         path: OsString,
         device: u64,
@@ -55,56 +56,48 @@ record! {
 
 impl OwnedFile {
     /// The file that is at `path` now becomes ours.
-    pub fn at(path: &Path) -> io::Result<OwnedFile> {
-        Ok(OwnedFile::new(path, &fs::symlink_metadata(path)?))
+    pub fn at(path: &Path, role: &str) -> io::Result<OwnedFile> {
+        Ok(OwnedFile::new(path, role, &fs::symlink_metadata(path)?))
     }
 
     /// The file with this metadata becomes ours. It is at `path` already, or will be soon.
-    pub fn new(path: &Path, metadata: &Metadata) -> OwnedFile {
-        OwnedFile {
-            path: path.to_path_buf(),
-            identity: identity(metadata),
-        }
+    pub fn new(path: &Path, role: &str, metadata: &Metadata) -> OwnedFile {
+        OwnedFile(SavedFile {
+            role: role.to_string(),
+            path: path.into(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
     }
 
     /// Another file of ours, with this metadata, was renamed to the same path and becomes this file.
     pub fn replace(&mut self, metadata: &Metadata) {
-        self.identity = identity(metadata);
+        (self.0.device, self.0.inode) = identity(metadata);
     }
 
-    /// `role` distinguishes this file from our other files.
-    pub fn save(&self, role: &str) -> SavedFile {
-        SavedFile {
-            role: role.to_string(),
-            path: self.path.clone().into(),
-            device: self.identity.0,
-            inode: self.identity.1,
-        }
+    pub fn save(&self) -> SavedFile {
+        self.0.clone()
     }
 
     /// All the saved files of this role.
     pub fn restore(saved: &[SavedFile], role: &str) -> Vec<OwnedFile> {
         let ours = saved.iter().filter(|file| file.role == role);
-        ours.map(|file| OwnedFile {
-            path: file.path.clone().into(),
-            identity: (file.device, file.inode),
-        })
-        .collect()
+        ours.cloned().map(OwnedFile).collect()
     }
 }
 
 impl Drop for OwnedFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
+        let OwnedFile(file) = self;
+        let is_ours = |found: Metadata| identity(&found) == (file.device, file.inode);
+        if fs::symlink_metadata(&file.path).is_ok_and(is_ours) {
             // We are about to end and cannot act on an error. The next start can handle a file that is left.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&file.path);
         }
     }
 }
 
 /// The device and the inode of a file. Two files that exist at the same time never have the same ones.
-pub type Identity = (u64, u64);
-
-pub fn identity(metadata: &Metadata) -> Identity {
+pub fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

@@ -41,7 +41,7 @@ impl PidFile {
                 }
                 refuse(path, error)
             };
-            match fd::try_lock(file.as_fd(), Lock::TryExclusive).map_err(fail)? {
+            match fd::try_lock(file.as_fd(), Lock::Exclusive).map_err(fail)? {
                 Locked::Yes => {}
                 Locked::HeldByAnother if is_held(&file) => {
                     return Err(already_running(path, &file))
@@ -54,7 +54,7 @@ impl PidFile {
             if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
                 return Ok(PidFile {
                     path: path.to_path_buf(),
-                    ours: created.then(|| OwnedFile::new(path, &metadata)),
+                    ours: created.then(|| OwnedFile::new(path, PID_FILE_ROLE, &metadata)),
                     file,
                 });
             }
@@ -71,15 +71,15 @@ impl PidFile {
         let line = format!("{}\n", process::id());
         self.file.write_all(line.as_bytes())?;
         if self.ours.is_none() {
-            self.ours = Some(OwnedFile::new(&self.path, &self.file.metadata()?));
+            let metadata = self.file.metadata()?;
+            self.ours = Some(OwnedFile::new(&self.path, PID_FILE_ROLE, &metadata));
         }
         Ok(())
     }
 
     pub fn save(&self) -> (SavedPidFile, Option<SavedFile>) {
         let fd = self.file.as_raw_fd();
-        let ours = self.ours.as_ref().map(|file| file.save(PID_FILE_ROLE));
-        (SavedPidFile { fd }, ours)
+        (SavedPidFile { fd }, self.ours.as_ref().map(OwnedFile::save))
     }
 
     /// Takes over the file from the program before the upgrade. The lock was never released.

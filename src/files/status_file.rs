@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The status file of this process. It is removed when this value is dropped.
+#[derive(Default)]
 pub struct StatusFile {
     path: PathBuf,
     workers: Status,
@@ -36,11 +37,7 @@ impl StatusFile {
     pub fn new(path: &Path) -> StatusFile {
         StatusFile {
             path: path.to_path_buf(),
-            workers: Status::default(),
-            upgrades: Upgrades::default(),
-            published: None,
-            retry_at: None,
-            spare: None,
+            ..StatusFile::default()
         }
     }
 
@@ -67,14 +64,14 @@ impl StatusFile {
     }
 
     /// Puts these workers into the file, now or as soon as it can be written.
-    pub fn publish(&mut self, status: &Status, now: Time, log: &mut Log) {
-        self.workers = status.clone();
+    pub fn publish(&mut self, status: Status, now: Time, log: &mut Log) {
+        self.workers = status;
         self.write(now, log);
     }
 
     /// Puts the outcome of upgrades into the file, now or as soon as it can be written.
-    pub fn publish_upgrades(&mut self, upgrades: &Upgrades, now: Time, log: &mut Log) {
-        self.upgrades = upgrades.clone();
+    pub fn publish_upgrades(&mut self, upgrades: Upgrades, now: Time, log: &mut Log) {
+        self.upgrades = upgrades;
         self.write(now, log);
     }
 
@@ -123,7 +120,10 @@ impl StatusFile {
         })?;
         match &mut self.published {
             Some(published) => published.replace(&metadata),
-            None => self.published = Some(OwnedFile::new(&self.path, &metadata)),
+            None => {
+                let file = OwnedFile::new(&self.path, STATUS_FILE_ROLE, &metadata);
+                self.published = Some(file);
+            }
         }
         Ok(())
     }
@@ -140,8 +140,7 @@ impl StatusFile {
     }
 
     pub fn save(&self) -> Option<SavedFile> {
-        let published = self.published.as_ref();
-        published.map(|file| file.save(STATUS_FILE_ROLE))
+        self.published.as_ref().map(OwnedFile::save)
     }
 
     pub fn restore(&mut self, files: &[SavedFile]) {

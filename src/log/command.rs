@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::log::lines::Log;
-use crate::saved::{left, record};
+use crate::saved::record;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::sys::exec::{self, FdMapping, Program};
@@ -58,17 +58,12 @@ impl LogCommand {
         environment: impl Iterator<Item = &'a CStr>,
         streams: [OwnedFd; 3],
     ) -> io::Result<LogCommand> {
-        let numbered = streams.iter().map(AsRawFd::as_raw_fd).zip(0..);
         Ok(LogCommand {
             program: Program {
                 candidates: vec![exec::SHELL.into()],
                 arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
-                listen_pid: false,
-                by_shell: false,
-                dir: None,
-                descriptors: numbered
-                    .map(|(fd, number)| FdMapping { fd, number })
-                    .collect(),
+                descriptors: FdMapping::in_order(&streams.each_ref()),
+                ..Program::default()
             },
             environment: environment.map(CString::from).collect(),
             pid: None,
@@ -101,9 +96,8 @@ impl LogCommand {
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time, log: &mut Log) -> bool {
         let is_ours = self.pid == Some(pid);
         if is_ours {
-            log.note(&format!(
-                "log command {pid} died, status:{status}, starting it again"
-            ));
+            let line = format!("log command {pid} died, status:{status}, starting it again");
+            log.note(&line);
             self.pid = None;
             self.not_before = now + LOG_COMMAND_PAUSE;
         }
@@ -114,7 +108,7 @@ impl LogCommand {
         let [reader, output, error] = self.streams.each_ref().map(OwnedFd::as_raw_fd);
         SavedLogCommand {
             pid: self.pid,
-            pause: self.deadline().map(|time| left(time, now)),
+            pause: self.deadline().map(|time| time.saturating_sub(now)),
             reader,
             output,
             error,

@@ -1,7 +1,7 @@
 //! The place where `--log-file` sends standard output and standard error: a file, or a command that reads a pipe.
 
 use crate::cli::LogTarget;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::log::command::{LogCommand, SavedLogCommand};
 use crate::log::lines::{Log, SavedLog};
 use crate::supervisor::policy::Time;
@@ -72,9 +72,9 @@ impl LogOutput {
         if let Some(LogTarget::File(path)) = &self.target {
             let reopened = open(path).and_then(|file| redirect_output(file.as_fd()));
             if let Err(error) = reopened {
-                let (path, reason) = (path.display(), Reason::from(error));
-                self.lines
-                    .note(&format!("cannot reopen --log-file={path}: {reason}"));
+                let error =
+                    Error::action("reopen", format!("--log-file={}", path.display()), error);
+                self.lines.note(&error.to_string());
             }
             self.lines.retarget();
         }

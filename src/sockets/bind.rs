@@ -4,18 +4,17 @@ use super::activation::InheritedSocket;
 use super::folder_lock::lock_folders;
 use super::in_the_way::{check_path, describe_holders, PathState};
 use super::plan::{claimed_numbers, plan, PlannedSocket, SocketSource};
-use super::{BoundSocket, Listeners};
+use super::{BoundSocket, Listeners, FILE_ROLE};
 use crate::cli::endpoint::Endpoint;
 use crate::cli::Options;
 use crate::error::{Error, Reason};
 use crate::files::owned::OwnedFile;
 use crate::supervisor::worker::Pid;
 use crate::sys::{fd, holders, socket};
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::{fs, io};
 
 /// Binds every port and path that is not among the `inherited` sockets. Returns the listeners and lines for the log.
 ///
@@ -76,12 +75,9 @@ impl Binder<'_> {
         let socket = match planned.source {
             SocketSource::Inherited(socket) => socket,
             SocketSource::Port(port, address) => self.bind_port(port, &address, backlog)?,
-            SocketSource::Path(path, state) => {
-                self.bind_path(path, state, backlog).map_err(|error| {
-                    let reason = format!("cannot bind: {}", Reason::from(error));
-                    Error::option("path", path, reason)
-                })?
-            }
+            SocketSource::Path(path, state) => self
+                .bind_path(path, state, backlog)
+                .map_err(|error| Error::option("path", path, Error::action("bind", "", error)))?,
         };
         let socket = fd::move_off(socket, |number| self.claimed.contains(&number))
             .map_err(|error| Error::action("place the socket of", &name, error))?;
@@ -104,8 +100,9 @@ impl Binder<'_> {
             self.notes.push(note);
         }
         socket::bind_inet(address, backlog).map_err(|error| {
-            let mut reason = Reason::from(&error).to_string();
-            if error.kind() == io::ErrorKind::AddrInUse {
+            let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
+            let mut reason = Reason::from(error).to_string();
+            if is_in_use {
                 let holders = holders::of_port(address, backlog.is_some());
                 reason += &describe_holders(&holders, self.orphans);
             }
@@ -126,7 +123,7 @@ impl Binder<'_> {
         }
         let socket = socket::bind_unix(path.as_os_str(), self.path_mode)?;
         // The file is ours, since bind has made it: remove it even if its inode cannot be read.
-        let file = OwnedFile::at(path).inspect_err(|_| drop(fs::remove_file(path)))?;
+        let file = OwnedFile::at(path, FILE_ROLE).inspect_err(|_| drop(fs::remove_file(path)))?;
         self.files.push(file);
         if let Some(backlog) = backlog {
             socket::listen(socket.as_fd(), backlog)?;

@@ -3,12 +3,12 @@
 //! Between bind and listen a socket looks abandoned. Another start_server that starts at the same moment would remove
 //! the socket's file and bind its own socket there. The lock on the folder prevents this.
 
-use crate::sys::{fd, file, poll};
-use std::ffi::OsStr;
+use crate::files::owned::folder_of;
+use crate::sys::fd::{self, Lock, Locked};
+use crate::sys::{file, poll};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The lowest free descriptor numbers are for sockets, so locks are kept above them.
@@ -21,31 +21,25 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Locks the folders of these paths until the result is dropped. A folder that cannot be locked is left out, because
 /// the start does not depend on the lock.
 pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
-    let mut folders: Vec<&[u8]> = Vec::new();
+    let mut folders: Vec<&Path> = Vec::new();
     for path in paths {
-        let path = path.as_os_str().as_bytes();
-        let slash = path.iter().rposition(|&byte| byte == b'/');
-        let folder = slash.map_or(&b"."[..], |slash| &path[..=slash]);
+        let folder = folder_of(path);
         if !folders.contains(&folder) {
             folders.push(folder);
         }
     }
-    let locks = folders
-        .into_iter()
-        .map(|folder| lock_folder(OsStr::from_bytes(folder)));
+    let locks = folders.into_iter().map(lock_folder);
     locks.filter_map(Result::ok).collect()
 }
 
-fn lock_folder(folder: &OsStr) -> io::Result<OwnedFd> {
+fn lock_folder(folder: &Path) -> io::Result<OwnedFd> {
     let opened = file::open_folder(folder)?;
     let folder = fd::duplicate(opened.as_fd(), LOWEST_LOCK_FD)?;
     for _ in 0..ATTEMPTS {
-        match fd::lock(folder.as_fd(), fd::Lock::TryExclusive) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                poll::wait(&mut [], Some(POLL_INTERVAL))?;
-            }
-            locked => return locked.map(|()| folder),
+        if let Locked::Yes = fd::try_lock(folder.as_fd(), Lock::Exclusive)? {
+            return Ok(folder);
         }
+        poll::wait(&mut [], Some(POLL_INTERVAL))?;
     }
     Err(io::ErrorKind::WouldBlock.into())
 }

@@ -39,8 +39,7 @@ fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
             Err(format!("another process listens there{holders}").into())
         }
         Err(error) => {
-            let reason = Reason::from(error);
-            Err(format!("cannot find out whether a process listens there: {reason}").into())
+            Err(Error::action("find out whether a process listens there", "", error).into())
         }
     }
 }

@@ -14,6 +14,7 @@ pub use bind::bind;
 
 use crate::error::Error;
 use crate::files::owned::{OwnedFile, SavedFile};
+use crate::log::lines::Log;
 use crate::saved::record;
 use crate::sys::exec::FdMapping;
 use crate::sys::poll::{self, Interest};
@@ -62,7 +63,7 @@ impl Listeners {
             number: bound.number,
             backlog: bound.backlog,
         });
-        let files = self.files.iter().map(|file| file.save(FILE_ROLE));
+        let files = self.files.iter().map(|file| file.save());
         (sockets.collect(), files.collect())
     }
 
@@ -116,8 +117,8 @@ impl Listeners {
 
     /// Listens again on each socket that a worker has shut down. Some workers do so when they exit, to wake their
     /// threads. The socket is shared, so the shutdown affects every worker. This does not help a Unix socket on Linux:
-    /// it refuses connections for ever, and SO_ACCEPTCONN does not show it. `note` takes a line for the log.
-    pub fn listen_again(&self, mut note: impl FnMut(&str)) {
+    /// it refuses connections for ever, and SO_ACCEPTCONN does not show it.
+    pub fn listen_again(&self, log: &mut Log) {
         if !self.may_be_shut_down() {
             return;
         }
@@ -128,12 +129,12 @@ impl Listeners {
             };
             let name = bound.name.to_string_lossy();
             match socket::listen(socket, backlog) {
-                Ok(()) => note(&format!(
+                Ok(()) => log.note(&format!(
                     "listening again on {name}, which a worker had shut down"
                 )),
                 Err(error) => {
                     let name = format!("{name}, which a worker has shut down");
-                    note(&Error::action("listen again on", name, error).to_string());
+                    log.note(&Error::action("listen again on", name, error).to_string());
                 }
             }
         }

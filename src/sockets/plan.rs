@@ -142,9 +142,8 @@ fn address_of(port: &Endpoint) -> Result<SocketAddr, Reason> {
         Host::Any => Ok((Ipv4Addr::UNSPECIFIED, port.port).into()),
         Host::V6(address) => Ok((*address, port.port).into()),
         Host::Named(host) => {
-            let mut addresses = (host.as_str(), port.port)
-                .to_socket_addrs()
-                .map_err(|error| format!("cannot resolve {host}: {}", Reason::from(error)))?;
+            let resolved = (host.as_str(), port.port).to_socket_addrs();
+            let mut addresses = resolved.map_err(|error| Error::action("resolve", host, error))?;
             let address = addresses.find(SocketAddr::is_ipv4);
             address.ok_or_else(|| format!("{host} has no IPv4 address").into())
         }

@@ -252,10 +252,8 @@ impl Supervisor {
             Phase::Delaying { until, .. } => Some(until),
             Phase::Finishing(_) | Phase::Finished => None,
         };
-        let kills = self
-            .workers
-            .iter()
-            .filter_map(|worker| kill_time(worker, policy));
+        let workers = self.workers.iter();
+        let kills = workers.filter_map(|worker| kill_time(worker, policy));
         kills.chain(phase_ends).min()
     }
 
@@ -271,17 +269,14 @@ impl Supervisor {
 
     /// Whether this is the worker that is being started.
     pub fn is_candidate(&self, pid: Pid) -> bool {
-        self.workers
-            .iter()
-            .any(|worker| worker.pid == pid && worker.role == Role::Candidate)
+        let mut workers = self.workers.iter();
+        workers.any(|worker| worker.pid == pid && worker.role == Role::Candidate)
     }
 
     /// Returns the present content of the status file.
     pub fn status(&self) -> Status {
-        let passed = self
-            .workers
-            .iter()
-            .filter(|worker| worker.role != Role::Candidate);
+        let workers = self.workers.iter();
+        let passed = workers.filter(|worker| worker.role != Role::Candidate);
         Status {
             workers: passed.copied().collect(),
             start_failure: self.start_failure,
@@ -369,18 +364,16 @@ impl Supervisor {
     }
 
     fn on_candidate_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
-        reaction.log_compat(format!(
-            "new worker {pid} seems to have failed to start, exit status:{status}"
-        ));
+        let line = format!("new worker {pid} seems to have failed to start, exit status:{status}");
+        reaction.log_compat(line);
         if let Phase::Starting(why, _) = self.phase {
             self.on_start_failed(why, reaction);
         }
     }
 
     fn on_current_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
-        reaction.log_compat(format!(
-            "worker {pid} died unexpectedly with status:{status}, restarting"
-        ));
+        let line = format!("worker {pid} died unexpectedly with status:{status}, restarting");
+        reaction.log_compat(line);
         self.publish(reaction);
         // During the delay the old workers are still serving. They are signalled when the next worker is up.
         let why = if matches!(self.phase, Phase::Delaying { .. }) {
@@ -394,13 +387,11 @@ impl Supervisor {
     /// Pauses before the next start, or gives up after too many failed starts.
     fn on_start_failed(&mut self, why: StartReason, reaction: &mut Reaction) {
         self.failures += 1;
-        self.start_failure = reaction
-            .policy
-            .publishes_failures()
-            .then_some(StartFailure {
-                failed: self.generation,
-                given_up: false,
-            });
+        let failure = StartFailure {
+            failed: self.generation,
+            given_up: false,
+        };
+        self.start_failure = reaction.policy.publishes_failures().then_some(failure);
         if self.failures == reaction.policy.max_start_failures {
             return self.give_up(reaction);
         }
@@ -522,9 +513,8 @@ impl Supervisor {
         for worker in &mut self.workers {
             if kill_time(worker, reaction.policy).is_some_and(|time| time <= reaction.now) {
                 let pid = worker.pid;
-                reaction.log_note(format!(
-                    "worker {pid} has not ended within --kill-timeout, killing it"
-                ));
+                let line = format!("worker {pid} has not ended within --kill-timeout, killing it");
+                reaction.log_note(line);
                 reaction.kill(worker);
             }
         }
@@ -534,9 +524,8 @@ impl Supervisor {
     fn kill_overdue(&mut self, why: StartReason, reaction: &mut Reaction) {
         if let Some(candidate) = self.workers.last_mut() {
             let pid = candidate.pid;
-            reaction.log_note(format!(
-                "new worker {pid} is not ready within --start-timeout, killing it"
-            ));
+            let line = format!("new worker {pid} is not ready within --start-timeout, killing it");
+            reaction.log_note(line);
             reaction.kill(candidate);
         }
         self.phase = Phase::Starting(why, StartStep::Overdue);
@@ -562,18 +551,16 @@ impl Supervisor {
         if pids.is_empty() {
             pids = "none".to_string();
         }
-        reaction.log_compat(format!(
-            "new worker is now running, sending {signal} to old workers:{pids}"
-        ));
+        let line = format!("new worker is now running, sending {signal} to old workers:{pids}");
+        reaction.log_compat(line);
         let since = reaction.now;
         let delay = reaction.policy.kill_old_delay;
         if delay.is_zero() {
             return self.signal_old_workers(since, reaction);
         }
         let seconds = delay.as_secs();
-        reaction.log_compat(format!(
-            "sleeping {seconds} secs before killing old workers"
-        ));
+        let line = format!("sleeping {seconds} secs before killing old workers");
+        reaction.log_compat(line);
         let until = since + delay;
         self.phase = Phase::Delaying { since, until };
     }
@@ -610,9 +597,8 @@ impl Supervisor {
                 ""
             };
             let interval = interval.as_secs();
-            reaction.log_compat(format!(
-                "autorestart triggered ({forced}interval={interval})"
-            ));
+            let line = format!("autorestart triggered ({forced}interval={interval})");
+            reaction.log_compat(line);
             self.restart(reaction);
         }
     }
@@ -651,9 +637,8 @@ impl Supervisor {
     }
 
     fn old_workers(&self) -> impl Iterator<Item = &Worker> {
-        self.workers
-            .iter()
-            .filter(|worker| worker.role == Role::Old)
+        let workers = self.workers.iter();
+        workers.filter(|worker| worker.role == Role::Old)
     }
 
     fn has_old_workers(&self) -> bool {

@@ -77,11 +77,11 @@ impl Policy {
     /// Returns this policy, which comes from the options alone, with the values that the environment overrides.
     ///
     /// `variable` looks up one variable. If its value is not a number of seconds, the variable counts as not set,
-    /// and `warn` gets a sentence about it.
+    /// and `warnings` get a sentence about it.
     pub fn with_overrides<'a>(
         &self,
         variable: impl Fn(&str) -> Option<&'a OsStr>,
-        mut warn: impl FnMut(String),
+        warnings: &mut Vec<String>,
     ) -> Policy {
         let mut seconds = |name: &str| {
             let text = variable(name)?.to_string_lossy();
@@ -92,22 +92,18 @@ impl Policy {
                 parse_whole(&text)
             };
             if let Err(reason) = number {
-                warn(format!("{name}={text}: {reason}"));
+                warnings.push(format!("{name}={text}: {reason}"));
             }
             Some(Duration::from_secs(number.ok()?.into()))
         };
-        let enabled =
-            variable("ENABLE_AUTO_RESTART").is_some_and(|value| !value.is_empty() && value != "0");
-        let default_delay = if enabled {
-            AUTO_RESTART_KILL_OLD_DELAY
-        } else {
-            Duration::ZERO
-        };
-        let kill_old_delay = seconds("KILL_OLD_DELAY").unwrap_or(default_delay);
+        let enabled = variable("ENABLE_AUTO_RESTART");
+        let is_enabled = enabled.is_some_and(|value| !value.is_empty() && value != "0");
+        let default_delay = is_enabled.then_some(AUTO_RESTART_KILL_OLD_DELAY);
+        let delay = seconds("KILL_OLD_DELAY").or(default_delay);
         let interval = seconds("AUTO_RESTART_INTERVAL").filter(|interval| !interval.is_zero());
         Policy {
-            kill_old_delay,
-            auto_restart: enabled.then(|| interval.unwrap_or(AUTO_RESTART_INTERVAL)),
+            kill_old_delay: delay.unwrap_or_default(),
+            auto_restart: is_enabled.then(|| interval.unwrap_or(AUTO_RESTART_INTERVAL)),
             kill_timeout: seconds("KILL_TIMEOUT").filter(|timeout| !timeout.is_zero()),
             ..self.clone()
         }
@@ -140,7 +136,7 @@ mod tests {
                 .map(|(_, value)| OsStr::new(*value))
         };
         let mut warnings = Vec::new();
-        let policy = Policy::default().with_overrides(lookup, |warning| warnings.push(warning));
+        let policy = Policy::default().with_overrides(lookup, &mut warnings);
         (policy, warnings)
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Error;
-use crate::saved::{ago, left, record};
+use crate::saved::record;
 
 record! {
     "supervisor" SavedSupervisor {
@@ -53,7 +53,7 @@ impl Supervisor {
         let (phase, since, until) = self.phase.save();
         let saved = SavedSupervisor {
             generation: self.generation,
-            attempted: ago(self.last_start, now),
+            attempted: now.saturating_sub(self.last_start),
             restart_again: self.restart_again,
             failures: self.failures,
             failed: self.start_failure.map(|failure| failure.failed),
@@ -64,8 +64,8 @@ impl Supervisor {
             } else {
                 StartReason::Restart
             },
-            since: since.map(|since| ago(since, now)),
-            left: until.map(|until| left(until, now)),
+            since: since.map(|since| now.saturating_sub(since)),
+            left: until.map(|until| until.saturating_sub(now)),
         };
         let workers = self.workers.iter().map(|worker| worker.save(now));
         (saved, workers.collect())
@@ -113,31 +113,29 @@ impl Phase {
     }
 
     fn restore(saved: &SavedSupervisor, now: Time) -> Result<Phase, Error> {
+        let refuse = || {
+            let text = format!("the saved phase {:?} cannot be continued", saved.phase);
+            Error::statement(text)
+        };
         let since = saved.since.map(|ago| now.saturating_sub(ago));
         let until = saved.left.map(|left| now.saturating_add(left));
         let starting = |step| Ok(Phase::Starting(saved.why, step));
-        match (saved.phase, since, until) {
-            (SavedPhase::Executing, _, until) => starting(StartStep::Executing { until }),
-            (SavedPhase::Checking, _, until) => starting(StartStep::Checking { until }),
-            (SavedPhase::Overdue, ..) => starting(StartStep::Overdue),
-            (SavedPhase::Pausing, _, Some(until)) => starting(StartStep::Pausing { until }),
-            (SavedPhase::Up, Some(since), _) => Ok(Phase::Up { since }),
-            (SavedPhase::Delaying, Some(since), Some(until)) => {
-                Ok(Phase::Delaying { since, until })
+        let needed = |time: Option<Time>| time.ok_or_else(refuse);
+        match saved.phase {
+            SavedPhase::Executing => starting(StartStep::Executing { until }),
+            SavedPhase::Checking => starting(StartStep::Checking { until }),
+            SavedPhase::Overdue => starting(StartStep::Overdue),
+            SavedPhase::Pausing => {
+                needed(until).and_then(|until| starting(StartStep::Pausing { until }))
             }
-            (SavedPhase::Finishing, ..) => Ok(Phase::Finishing(Outcome::Stopped)),
-            (SavedPhase::GivingUp, ..) => Ok(Phase::Finishing(Outcome::GivenUp)),
-            (
-                SavedPhase::Forking
-                | SavedPhase::Pausing
-                | SavedPhase::Up
-                | SavedPhase::Delaying
-                | SavedPhase::Finished,
-                ..,
-            ) => Err(Error::statement(format!(
-                "the saved phase {:?} cannot be continued",
-                saved.phase
-            ))),
+            SavedPhase::Up => needed(since).map(|since| Phase::Up { since }),
+            SavedPhase::Delaying => Ok(Phase::Delaying {
+                since: needed(since)?,
+                until: needed(until)?,
+            }),
+            SavedPhase::Finishing => Ok(Phase::Finishing(Outcome::Stopped)),
+            SavedPhase::GivingUp => Ok(Phase::Finishing(Outcome::GivenUp)),
+            SavedPhase::Forking | SavedPhase::Finished => Err(refuse()),
         }
     }
 }
@@ -149,7 +147,7 @@ impl Worker {
             generation: self.generation,
             role: self.role,
             signalled: match self.stop {
-                StopState::SignalledAt(then) => Some(ago(then, now)),
+                StopState::SignalledAt(then) => Some(now.saturating_sub(then)),
                 StopState::NotSignalled | StopState::Killed => None,
             },
             killed: self.stop == StopState::Killed,

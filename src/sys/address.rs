@@ -45,10 +45,10 @@ pub fn of_socket(socket: BorrowedFd) -> io::Result<Address> {
             let name = raw.sun_path.iter().take(used).map(|&byte| byte as u8);
             Ok(Address::Unix(unix_name(name.collect())))
         }
-        _ => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "neither an internet nor a Unix socket",
-        )),
+        _ => {
+            let reason = "neither an internet nor a Unix socket";
+            Err(io::Error::new(io::ErrorKind::Unsupported, reason))
+        }
     }
 }
 
@@ -69,23 +69,19 @@ pub fn check_unix_path(path: &OsStr) -> io::Result<()> {
 
 /// Makes the address of a Unix socket, and returns how many bytes of it count. The path must leave room for a NUL, as
 /// unix(7) advises.
-pub(super) fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, usize)> {
+pub(super) fn unix_address(path: &OsStr) -> io::Result<(libc::sockaddr_un, libc::socklen_t)> {
     // SAFETY: a sockaddr_un consists of integers, for which zeroes are valid.
     let mut address: libc::sockaddr_un = unsafe { zeroed() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
     let bytes = path.as_bytes();
     if bytes.len() >= address.sun_path.len() {
         let longest = address.sun_path.len() - 1;
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("longer than {longest} bytes"),
-        ));
+        let reason = format!("longer than {longest} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     for (to, from) in address.sun_path.iter_mut().zip(bytes) {
         *to = *from as libc::c_char;
     }
-    Ok((
-        address,
-        offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1,
-    ))
+    let length = offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
+    Ok((address, length as libc::socklen_t))
 }

@@ -35,7 +35,7 @@ pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
 pub struct Datagrams {
     socket: OwnedFd,
     address: libc::sockaddr_un,
-    length: usize,
+    length: libc::socklen_t,
 }
 
 impl Datagrams {
@@ -57,16 +57,11 @@ impl Datagrams {
 
     /// Sends one datagram and does not wait.
     pub fn send(&self, datagram: &[u8]) -> SendOutcome {
+        let (fd, data) = (self.socket.as_raw_fd(), datagram.as_ptr().cast());
+        let (to, length) = ((&raw const self.address).cast(), self.length);
         // SAFETY: datagram and address are readable for their lengths and outlive the call.
         let sent = check_count(unsafe {
-            libc::sendto(
-                self.socket.as_raw_fd(),
-                datagram.as_ptr().cast(),
-                datagram.len(),
-                libc::MSG_DONTWAIT,
-                (&raw const self.address).cast(),
-                self.length as libc::socklen_t,
-            )
+            libc::sendto(fd, data, datagram.len(), libc::MSG_DONTWAIT, to, length)
         });
         match sent.map_err(|error| error.raw_os_error()) {
             Ok(_) => SendOutcome::Sent,

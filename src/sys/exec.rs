@@ -1,11 +1,11 @@
 //! Executing a program, in a child or in place of this process.
 
-use super::{check, fd, file, inherit, process, retry};
+use super::{check, check_number, fd, file, inherit, process, retry};
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::iter::once;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr::null;
 
 /// Runs shell commands, and scripts that do not name an interpreter. Every system has it at this path.
@@ -13,6 +13,7 @@ pub const SHELL: &CStr = c"/bin/sh";
 
 /// A program to execute, without its environment. It is prepared before the fork, because the child must not allocate
 /// memory before execve.
+#[derive(Default)]
 pub struct Program {
     /// The paths at which to look for the program, in this order.
     pub candidates: Vec<CString>,
@@ -42,6 +43,15 @@ pub struct FdMapping {
     pub number: RawFd,
 }
 
+impl FdMapping {
+    /// Gives the child these descriptors as 0, 1 and so on.
+    pub fn in_order(descriptors: &[&OwnedFd]) -> Vec<FdMapping> {
+        let numbered = descriptors.iter().map(|fd| fd.as_raw_fd()).zip(0..);
+        let mappings = numbered.map(|(fd, number)| FdMapping { fd, number });
+        mappings.collect()
+    }
+}
+
 /// A forked child that has not executed its program yet.
 pub struct ForkedChild {
     pub pid: libc::pid_t,
@@ -69,12 +79,9 @@ pub fn spawn<'a>(
     environment: impl Iterator<Item = &'a CStr>,
 ) -> io::Result<ForkedChild> {
     let (report, writer) = fd::pipe()?;
-    let writer = fd::move_off(writer, |number| {
-        program
-            .descriptors
-            .iter()
-            .any(|mapping| mapping.number == number)
-    })?;
+    let descriptors = &program.descriptors;
+    let is_taken = |number| descriptors.iter().any(|mapping| mapping.number == number);
+    let writer = fd::move_off(writer, is_taken)?;
     // The shell gets all of these arguments, the program itself all but the first.
     let mut arguments = null_terminated(once(SHELL.as_ptr()).chain(program.arguments()));
     // The child writes its pid, of ten digits at most, over the zeroes. The last zero ends the string.
@@ -90,7 +97,7 @@ pub fn spawn<'a>(
     // that does not answer, this can take for ever, and start_server must keep supervising its old worker.
     // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
     // The child only makes async-signal-safe calls until it executes its program or ends.
-    let pid = check(unsafe { libc::fork() })?;
+    let pid = check_number(unsafe { libc::fork() })?;
     if pid > 0 {
         return Ok(ForkedChild { pid, report });
     }
@@ -114,10 +121,8 @@ pub fn read_report(report: OwnedFd) -> Option<ExecFailure> {
     ]
     .into_iter()
     .find(|&known| known as u8 == step)?;
-    (count == failure.len()).then(|| ExecFailure {
-        step,
-        error: io::Error::from_raw_os_error(i32::from_ne_bytes(errno)),
-    })
+    let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+    (count == failure.len()).then_some(ExecFailure { step, error })
 }
 
 /// The step that failed and its errno, as the child reports them.
@@ -165,10 +170,8 @@ fn execute_in_child(
         }
         return failure_report(ExecStep::Execute, &last);
     }
-    failure_report(
-        ExecStep::Execute,
-        &denied.map_or(last, io::Error::from_raw_os_error),
-    )
+    let error = denied.map_or(last, io::Error::from_raw_os_error);
+    failure_report(ExecStep::Execute, &error)
 }
 
 /// Writes a pid, which is positive, in decimal.
@@ -187,8 +190,7 @@ fn place_descriptor(mapping: &FdMapping) -> io::Result<()> {
     }
     // SAFETY: dup2 touches no memory. It may close the child's copy of a descriptor of this program, but the child runs
     // no destructor that would close the number again.
-    retry(|| check(unsafe { libc::dup2(mapping.fd, mapping.number) }))?;
-    Ok(())
+    retry(|| check(unsafe { libc::dup2(mapping.fd, mapping.number) }))
 }
 
 fn execute(

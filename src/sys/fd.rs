@@ -11,7 +11,7 @@
 //! - The limit of descriptors may be infinite on macOS and FreeBSD [getrlimit(2)]. No loop may count up to it.
 //! - A child does not inherit a timer of setitimer(2), but the timer survives execve. `write_briefly` switches it off.
 
-use super::{check, check_count, poll, retry};
+use super::{check, check_count, check_number, poll, retry};
 use std::fs::OpenOptions;
 use std::io;
 use std::mem::zeroed;
@@ -30,8 +30,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 #[cfg(not(target_os = "macos"))]
 fn make_pipe(ends: &mut [RawFd; 2]) -> io::Result<()> {
     // SAFETY: ends has room for the two numbers that pipe2 writes.
-    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    Ok(())
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })
 }
 
 /// macOS has no pipe2.
@@ -65,16 +64,16 @@ pub(super) fn own(number: RawFd) -> OwnedFd {
 /// never be set on a file that a worker shares.
 pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
     // SAFETY: F_GETFL takes no argument and touches no memory.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let flags = check_number(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
     // SAFETY: F_SETFL takes an integer and touches no memory.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
-    Ok(())
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })
 }
 
 /// Makes a close-on-exec copy at the lowest free number that is at least `lowest`.
 pub fn duplicate(fd: BorrowedFd, lowest: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory.
-    let number = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    let number =
+        check_number(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
     Ok(own(number))
 }
 
@@ -90,8 +89,7 @@ pub fn move_off(fd: OwnedFd, taken: impl Fn(RawFd) -> bool) -> io::Result<OwnedF
 /// Makes a standard stream of this process the same open file as `fd`.
 pub fn redirect(fd: BorrowedFd, stream: Stream) -> io::Result<()> {
     // SAFETY: dup2 touches no memory. It closes a standard stream, which no OwnedFd of this program owns.
-    retry(|| check(unsafe { libc::dup2(fd.as_raw_fd(), stream as RawFd) }))?;
-    Ok(())
+    retry(|| check(unsafe { libc::dup2(fd.as_raw_fd(), stream as RawFd) }))
 }
 
 /// The standard streams.
@@ -119,18 +117,9 @@ pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// The descriptor stays blocking, since O_NONBLOCK would also affect every process that shares the open file.
 fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
-    const NEVER: libc::timeval = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let tenth = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 100_000,
-    };
-    // The alarm repeats, because the first one may come before the write begins.
-    set_alarm(tenth, tenth);
+    set_alarm(100_000);
     let written = write_once(fd, bytes);
-    set_alarm(NEVER, NEVER);
+    set_alarm(0);
     written
 }
 
@@ -143,10 +132,15 @@ fn write_once(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
 #[allow(clippy::unnecessary_cast, reason = "it is an int on illumos")]
 pub const PIPE_BUF: usize = libc::PIPE_BUF as usize;
 
-/// Sends SIGALRM after `first` and then again each `interval`. Two zeroes switch the alarm off.
-fn set_alarm(first: libc::timeval, interval: libc::timeval) {
+/// Sends SIGALRM after each interval of so many microseconds; 0 switches the alarm off. The alarm repeats, because the
+/// first one may come before the write begins.
+fn set_alarm(microseconds: libc::suseconds_t) {
+    let interval = libc::timeval {
+        tv_sec: 0,
+        tv_usec: microseconds,
+    };
     let timer = libc::itimerval {
-        it_value: first,
+        it_value: interval,
         it_interval: interval,
     };
     // SAFETY: timer is initialised and outlives the call, and the null pointer says that the old timer is not wanted.
@@ -177,16 +171,19 @@ pub fn is_regular(fd: BorrowedFd) -> bool {
     result == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFREG
 }
 
-/// Locks an open file with flock(2). Children that inherit the descriptor share the lock, which ends when the last copy
-/// of the descriptor is closed.
-pub fn lock(fd: BorrowedFd, lock: Lock) -> io::Result<()> {
+/// Locks an open file with flock(2), if no other process stands in the way. Never waits. Children that inherit the
+/// descriptor share the lock, which ends when the last copy of the descriptor is closed.
+pub fn try_lock(fd: BorrowedFd, lock: Lock) -> io::Result<Locked> {
     let operation = match lock {
-        Lock::TryExclusive => libc::LOCK_EX | libc::LOCK_NB,
-        Lock::TryShared => libc::LOCK_SH | libc::LOCK_NB,
+        Lock::Exclusive => libc::LOCK_EX | libc::LOCK_NB,
+        Lock::Shared => libc::LOCK_SH | libc::LOCK_NB,
     };
     // SAFETY: flock touches no memory.
-    retry(|| check(unsafe { libc::flock(fd.as_raw_fd(), operation) }))?;
-    Ok(())
+    match retry(|| check(unsafe { libc::flock(fd.as_raw_fd(), operation) })) {
+        Ok(()) => Ok(Locked::Yes),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Locked::HeldByAnother),
+        Err(error) => Err(error),
+    }
 }
 
 /// Releases a lock that this process holds.
@@ -195,12 +192,19 @@ pub fn unlock(fd: BorrowedFd) {
     unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) };
 }
 
-/// The kinds of locks. Both fail with `WouldBlock` while another process holds an exclusive lock. An exclusive lock
+/// The kinds of locks. Both fail while another process holds an exclusive lock. An exclusive lock
 /// also fails while another process holds a shared one.
 #[derive(Clone, Copy)]
 pub enum Lock {
-    TryExclusive,
-    TryShared,
+    Exclusive,
+    Shared,
+}
+
+/// The outcome of [`try_lock`].
+#[derive(Clone, Copy)]
+pub enum Locked {
+    Yes,
+    HeldByAnother,
 }
 
 /// The number of descriptors that this process may have: every descriptor number is lower.
@@ -212,22 +216,6 @@ pub fn limit() -> RawFd {
     // SAFETY: limit is an rlimit that outlives the call. The call cannot fail for RLIMIT_NOFILE.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
-}
-
-/// Takes a lock if no lock of another process excludes it. Never waits.
-pub fn try_lock(fd: BorrowedFd, wanted: Lock) -> io::Result<Locked> {
-    match lock(fd, wanted) {
-        Ok(()) => Ok(Locked::Yes),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Locked::HeldByAnother),
-        Err(error) => Err(error),
-    }
-}
-
-/// The outcome of [`try_lock`].
-#[derive(Clone, Copy)]
-pub enum Locked {
-    Yes,
-    HeldByAnother,
 }
 
 /// Writes once if poll(2) reports that there is room. If another process takes the room first, the write waits a tenth

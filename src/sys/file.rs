@@ -6,7 +6,7 @@
 //!   BSDs]. For a folder the answer is right.
 
 use super::check;
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -45,8 +45,7 @@ pub fn check_enterable(dir: &Path) -> io::Result<()> {
 /// Checks that access(2) grants `mode`. The error is the reason why not.
 pub(super) fn check_access(path: &CStr, mode: libc::c_int) -> io::Result<()> {
     // SAFETY: path is a C string that outlives the call.
-    check(unsafe { libc::access(path.as_ptr(), mode) })?;
-    Ok(())
+    check(unsafe { libc::access(path.as_ptr(), mode) })
 }
 
 fn c_string(path: &Path) -> io::Result<CString> {
@@ -54,7 +53,7 @@ fn c_string(path: &Path) -> io::Result<CString> {
 }
 
 /// Opens a folder for reading. Any other file is an error; in particular a FIFO does not block the call.
-pub fn open_folder(path: &OsStr) -> io::Result<OwnedFd> {
+pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let mut options = OpenOptions::new();
     let options = options.read(true).custom_flags(libc::O_DIRECTORY);
     Ok(options.open(path)?.into())

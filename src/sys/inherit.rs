@@ -19,8 +19,7 @@ pub fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
 pub(super) fn set_close_on_exec(number: RawFd, close: bool) -> io::Result<()> {
     let flags = if close { libc::FD_CLOEXEC } else { 0 };
     // SAFETY: F_SETFD takes an integer and touches no memory.
-    check(unsafe { libc::fcntl(number, libc::F_SETFD, flags) })?;
-    Ok(())
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, flags) })
 }
 
 /// The kind of a socket.
@@ -72,9 +71,9 @@ pub(super) fn option(
 }
 
 /// Turns the -1 of a system call into the error that errno names.
-pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+pub(super) fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 {
         return Err(io::Error::last_os_error());
     }
-    Ok(result)
+    Ok(())
 }

@@ -39,6 +39,11 @@ pub mod start;
 #[cfg(panic = "abort")]
 mod unwind;
 
+/// Turns the -1 of a call that returns a number into the error that errno names.
+fn check_number(result: libc::c_int) -> io::Result<libc::c_int> {
+    check(result).map(|()| result)
+}
+
 /// Turns the -1 of a call that counts bytes into the error that errno names.
 fn check_count(result: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())

@@ -64,13 +64,12 @@ pub fn wait(interests: &mut [Interest], timeout: Option<Duration>) -> io::Result
         }
     };
     let entries: *mut libc::pollfd = interests.as_mut_ptr().cast();
-    // SAFETY: an Interest has the layout of a pollfd, and entries is an array of that many that outlives the call.
-    let polled =
-        check(unsafe { libc::poll(entries, interests.len() as libc::nfds_t, milliseconds) });
-    match polled {
+    let count = interests.len() as libc::nfds_t;
+    // SAFETY: an Interest has the layout of a pollfd, and entries is an array of count entries that outlives the call.
+    match check(unsafe { libc::poll(entries, count, milliseconds) }) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(WokenBy::Signal),
         Err(error) => Err(error),
-        Ok(_) => Ok(WokenBy::ReadyOrTimeout),
+        Ok(()) => Ok(WokenBy::ReadyOrTimeout),
     }
 }
 

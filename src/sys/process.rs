@@ -7,7 +7,7 @@
 //!   inherited that, it would get no wait status. [`super::signals`] therefore catches SIGCHLD in any case.
 //! - Linux has the age of a process in /proc. On the other systems ps(1) prints it.
 
-use super::{check, fd, retry};
+use super::{check, check_number, fd, retry};
 #[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ pub enum ForkResult {
 /// Forks this process. Both processes go on.
 pub fn fork() -> io::Result<ForkResult> {
     // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
-    let pid = check(unsafe { libc::fork() })?;
+    let pid = check_number(unsafe { libc::fork() })?;
     Ok(if pid == 0 {
         ForkResult::Child
     } else {
@@ -33,8 +33,7 @@ pub fn fork() -> io::Result<ForkResult> {
 /// Makes this process the leader of a new session without a terminal.
 pub fn new_session() -> io::Result<()> {
     // SAFETY: setsid touches no memory.
-    check(unsafe { libc::setsid() })?;
-    Ok(())
+    check(unsafe { libc::setsid() })
 }
 
 /// Makes a pipe from which `text` can be read. A child writes the text and ends, so the text may be longer than a pipe
@@ -61,7 +60,7 @@ pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
 pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     // SAFETY: status is an int that outlives the call.
-    let pid = retry(|| check(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }));
+    let pid = retry(|| check_number(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }));
     // The only possible error is ECHILD: this process has no children.
     pid.ok().filter(|&pid| pid > 0).map(|pid| (pid, status))
 }
@@ -69,8 +68,7 @@ pub fn reap() -> Option<(libc::pid_t, libc::c_int)> {
 /// Sends a signal to one process.
 pub fn signal(pid: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
     // SAFETY: kill touches no memory.
-    check(unsafe { libc::kill(pid, signal) })?;
-    Ok(())
+    check(unsafe { libc::kill(pid, signal) })
 }
 
 /// The pid of this process.
@@ -91,13 +89,8 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // proc(5): the start is the 22nd field, in clock ticks since the boot. The second field is the program's name in
     // parentheses, which may itself have blanks and parentheses in it.
-    let start: u64 = stat
-        .rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let start: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
     // SAFETY: sysconf touches no memory.
@@ -114,11 +107,8 @@ pub fn age(pid: libc::pid_t) -> Option<String> {
 /// The time since a process began, as `[[days-]hours:]minutes:seconds`, which is the format of ps(1).
 #[cfg(not(target_os = "linux"))]
 pub fn age(pid: libc::pid_t) -> Option<String> {
-    let mut ps = std::process::Command::new("ps");
-    let output = ps
-        .args(["-o", "etime=", "-p", &pid.to_string()])
-        .output()
-        .ok()?;
-    let age = String::from_utf8(output.stdout).ok()?.trim().to_string();
+    let words = ["-o", "etime=", "-p", &pid.to_string()];
+    let ps = std::process::Command::new("ps").args(words).output().ok()?;
+    let age = String::from_utf8(ps.stdout).ok()?.trim().to_string();
     (!age.is_empty()).then_some(age)
 }

@@ -67,22 +67,13 @@ impl Signals {
         WAKE_WRITER.store(writer.into_raw_fd(), SeqCst);
         OWNER.store(super::process::id(), SeqCst);
         for signal in 1..=HIGHEST {
-            let fault = if FAULTS.contains(&signal) {
-                libc::SA_RESETHAND
-            } else {
-                0
-            };
             if signal == libc::SIGPIPE {
                 // Perl's start_server ignores it too. The workers inherit this, and one written in C may rely on it.
-                set_action(signal, libc::SIG_IGN, 0);
+                set_action(signal, libc::SIG_IGN);
             } else if LEFT_ALONE.contains(&signal) {
-                set_action(signal, libc::SIG_DFL, 0);
+                set_action(signal, libc::SIG_DFL);
             } else {
-                set_action(
-                    signal,
-                    signal_handler as *const () as libc::sighandler_t,
-                    fault,
-                );
+                catch_signal(signal);
             }
         }
         let signals = Signals { wake };
@@ -117,14 +108,8 @@ impl Signals {
         // The pipe is emptied first. A signal that comes after that makes the pipe readable again.
         while fd::read(self.wake.as_fd(), &mut bytes).is_ok_and(|count| count == bytes.len()) {}
         let received = Received(PENDING.swap(0, SeqCst));
-        for signal in FAULTS {
-            if received.has(signal) {
-                set_action(
-                    signal,
-                    signal_handler as *const () as libc::sighandler_t,
-                    libc::SA_RESETHAND,
-                );
-            }
+        for signal in FAULTS.into_iter().filter(|&fault| received.has(fault)) {
+            catch_signal(signal);
         }
         received
     }
@@ -147,19 +132,24 @@ fn set_mask(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> libc::c_int) {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signals, null_mut()) };
 }
 
+fn catch_signal(signal: libc::c_int) {
+    set_action(signal, signal_handler as *const () as libc::sighandler_t);
+}
+
 /// Sets the action of a signal. It has no effect on numbers that this system lacks or keeps for its threads.
-fn set_action(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+fn set_action(signal: libc::c_int, handler: libc::sighandler_t) {
     // SAFETY: a sigaction consists of integers and nullable pointers, for which zeroes are valid.
     let mut action: libc::sigaction = unsafe { zeroed() };
     action.sa_sigaction = handler;
-    // SIGALRM has to interrupt a write (see fd::write_briefly).
-    let restart = if signal == libc::SIGALRM {
-        0
-    } else {
-        libc::SA_RESTART
-    };
     // A worker that is stopped or continued need not wake the loop.
-    action.sa_flags = flags | restart | libc::SA_NOCLDSTOP;
+    action.sa_flags = libc::SA_NOCLDSTOP;
+    // SIGALRM has to interrupt a write (see fd::write_briefly).
+    if signal != libc::SIGALRM {
+        action.sa_flags |= libc::SA_RESTART;
+    }
+    if FAULTS.contains(&signal) {
+        action.sa_flags |= libc::SA_RESETHAND;
+    }
     // SAFETY: action is initialised and outlives the call. Its handler is SIG_IGN, SIG_DFL or signal_handler, which
     // only makes async-signal-safe calls. The null pointer says that the old action is not wanted.
     unsafe { libc::sigaction(signal, &action, null_mut()) };

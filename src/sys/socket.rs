@@ -22,7 +22,7 @@
 //!   [unix(7)].
 
 use super::address::unix_address;
-use super::{check, fd, inherit};
+use super::{check, check_number, fd, inherit};
 use std::ffi::OsStr;
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -50,7 +50,8 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
             raw.sin_family = libc::AF_INET as libc::sa_family_t;
             raw.sin_port = address.port().to_be();
             raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
-            bind(socket.as_fd(), &raw, size_of::<libc::sockaddr_in>())?;
+            let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            bind(socket.as_fd(), &raw, length)?;
         }
         SocketAddr::V6(address) => {
             turn_on(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
@@ -59,7 +60,8 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
             raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
             raw.sin6_port = address.port().to_be();
             raw.sin6_addr.s6_addr = address.ip().octets();
-            bind(socket.as_fd(), &raw, size_of::<libc::sockaddr_in6>())?;
+            let length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            bind(socket.as_fd(), &raw, length)?;
         }
     }
     if let Some(backlog) = backlog {
@@ -131,15 +133,9 @@ fn connect(kind: i32, path: &OsStr) -> io::Result<()> {
     let (address, length) = unix_address(path)?;
     let socket = open(libc::AF_UNIX, kind)?;
     fd::set_nonblocking(socket.as_fd())?;
+    let to = (&raw const address).cast();
     // SAFETY: address is readable for length bytes and outlives the call.
-    check(unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            length as libc::socklen_t,
-        )
-    })?;
-    Ok(())
+    check(unsafe { libc::connect(socket.as_raw_fd(), to, length) })
 }
 
 /// The backlog for "as long as the system allows". Linux has its own number, because musl's header still says 128.
@@ -151,9 +147,8 @@ pub const LONGEST_BACKLOG: i32 = if cfg!(target_os = "linux") {
 
 pub(super) fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket touches no memory.
-    let socket = fd::own(check(unsafe {
-        libc::socket(domain, kind | CLOSE_ON_EXEC, 0)
-    })?);
+    let number = check_number(unsafe { libc::socket(domain, kind | CLOSE_ON_EXEC, 0) })?;
+    let socket = fd::own(number);
     if CLOSE_ON_EXEC == 0 {
         inherit::set_close_on_exec(socket.as_raw_fd(), true)?;
     }
@@ -171,30 +166,16 @@ const CLOSE_ON_EXEC: i32 = 0;
 fn turn_on(socket: BorrowedFd, level: i32, option: i32) -> io::Result<()> {
     let one: libc::c_int = 1;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let value = (&raw const one).cast();
     // SAFETY: one is an int of that length and outlives the call.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const one).cast(),
-            length,
-        )
-    })?;
-    Ok(())
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, length) })
 }
 
-fn bind<T>(socket: BorrowedFd, address: &T, length: usize) -> io::Result<()> {
-    debug_assert!(length <= size_of::<T>());
+fn bind<T>(socket: BorrowedFd, address: &T, length: libc::socklen_t) -> io::Result<()> {
+    debug_assert!(length as usize <= size_of::<T>());
+    let at = (&raw const *address).cast();
     // SAFETY: address is initialised for at least length bytes and outlives the call.
-    check(unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const *address).cast(),
-            length as libc::socklen_t,
-        )
-    })?;
-    Ok(())
+    check(unsafe { libc::bind(socket.as_raw_fd(), at, length) })
 }
 
 /// Whether an IPv6 socket refuses IPv4 connections.
@@ -206,8 +187,7 @@ pub fn is_v6_only(socket: BorrowedFd) -> bool {
 /// Makes a bound socket listen.
 pub fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: listen touches no memory.
-    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
-    Ok(())
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })
 }
 
 /// Whether a socket listens. A socket that was shut down does not.

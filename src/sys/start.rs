@@ -72,11 +72,11 @@ pub unsafe fn prepare(
     let words = unsafe { strings(arguments, count as usize) };
     // SAFETY: the loop above has counted that many C strings.
     let environment = unsafe { strings(environment, variables) };
+    let words = words
+        .iter()
+        .map(|word| OsStr::from_bytes(word.to_bytes()).to_os_string());
     Ok(Invocation {
-        words: words
-            .iter()
-            .map(|word| OsStr::from_bytes(word.to_bytes()).to_os_string())
-            .collect(),
+        words: words.collect(),
         environment,
     })
 }

@@ -35,16 +35,10 @@ pub const TRIAL_OPTION: &str = "--upgrade-trial";
 pub const VARIABLE: &str = "START_SERVER_STATE";
 
 /// Reads the state that the program before the upgrade has left for this process, if there was an upgrade.
-pub fn inherited_state(
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<SavedState>, Error> {
-    let Some(value) = variable(VARIABLE) else {
-        return Ok(None);
-    };
-    let (pid, number) = value
-        .to_str()
-        .and_then(|value| value.split_once(':'))
-        .unwrap_or_default();
+pub fn inherited_state() -> Result<Option<SavedState>, Error> {
+    let value = std::env::var_os(VARIABLE).unwrap_or_default();
+    let text = value.to_str().unwrap_or_default();
+    let (pid, number) = text.split_once(':').unwrap_or_default();
     // A parent may have leaked the variable that was meant for itself.
     if pid.parse() != Ok(process::id()) {
         return Ok(None);
@@ -135,10 +129,7 @@ impl Upgrader {
         Program {
             candidates: launch::candidates(self.name(), path.as_deref()),
             arguments: words.map(|word| launch::c_string(word)).collect(),
-            listen_pid: false,
-            by_shell: false,
-            dir: None,
-            descriptors: Vec::new(),
+            ..Program::default()
         }
     }
 

@@ -10,7 +10,7 @@ use crate::sys::exec::{self, FdMapping, ForkedChild, Program};
 use crate::sys::{fd, inherit, process};
 use std::ffi::{CStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// The longest time that the new program may take to answer.
@@ -35,8 +35,8 @@ pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error
 pub struct Trial {
     child: ForkedChild,
     answer: OwnedFd,
-    until: Time,
-    is_killed: bool,
+    /// When it is to be killed; `None` once it was.
+    deadline: Option<Time>,
 }
 
 impl Trial {
@@ -50,18 +50,11 @@ impl Trial {
         let input = process::pipe_containing(state.render().as_bytes())?;
         let (answer, output) = fd::pipe()?;
         fd::set_nonblocking(answer.as_fd())?;
-        let ends = [&input, &output].into_iter().zip(0..);
-        program.descriptors = ends
-            .map(|(fd, number)| FdMapping {
-                fd: fd.as_raw_fd(),
-                number,
-            })
-            .collect();
+        program.descriptors = FdMapping::in_order(&[&input, &output]);
         Ok(Trial {
             child: exec::spawn(&program, environment)?,
             answer,
-            until: now + TIMEOUT,
-            is_killed: false,
+            deadline: Some(now + TIMEOUT),
         })
     }
 
@@ -71,11 +64,11 @@ impl Trial {
 
     /// The time at which the child must be killed; `None` if it was killed already.
     pub fn deadline(&self) -> Option<Time> {
-        (!self.is_killed).then_some(self.until)
+        self.deadline
     }
 
     pub fn kill(&mut self) {
-        self.is_killed = true;
+        self.deadline = None;
         // It is our child and has not been reaped, so the signal reaches it.
         let _ = process::signal(self.child.pid, libc::SIGKILL);
     }
@@ -85,7 +78,7 @@ impl Trial {
         if let Some(failure) = exec::read_report(self.child.report) {
             return Err(failure.error.into());
         }
-        if self.is_killed {
+        if self.deadline.is_none() {
             let seconds = TIMEOUT.as_secs();
             return Err(format!("no answer within {seconds} seconds").into());
         }

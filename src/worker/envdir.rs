@@ -11,12 +11,12 @@ use std::path::Path;
 /// Names and values.
 pub type Variables = Vec<(OsString, OsString)>;
 
-/// Reads all variables. `warn` takes a sentence about each file that is ignored and should not be there. Empty files,
+/// Reads all variables. `warnings` get a sentence about each file that is ignored and should not be there. Empty files,
 /// unreadable files and directories are ignored without a warning, and so is a missing envdir.
 ///
 /// # Errors
 /// An error that does not depend on the files: no free descriptor, no memory, or a disk error.
-pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
+pub fn read(dir: &Path, warnings: &mut Vec<String>) -> io::Result<Variables> {
     let mut variables = Variables::new();
     let entries = match sys::retry(|| fs::read_dir(dir)) {
         Ok(entries) => entries,
@@ -31,12 +31,12 @@ pub fn read(dir: &Path, mut warn: impl FnMut(String)) -> io::Result<Variables> {
         }
         match first_line(&entry.path()) {
             Ok(Some(line)) => match problem(&name, &line) {
-                Some(reason) => warn(format!("{}: {reason}", entry.path().display())),
+                Some(reason) => warnings.push(format!("{}: {reason}", entry.path().display())),
                 None => variables.push((name, OsString::from_vec(line))),
             },
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                warn(format!("{}: {error}", entry.path().display()));
+                warnings.push(format!("{}: {error}", entry.path().display()));
             }
             Err(error) => return Err(error),
         }

@@ -66,12 +66,12 @@ impl Environment {
         }
     }
 
-    /// Reads envdir. `warn` is as for [`envdir::read`].
-    pub fn refresh(&mut self, mut warn: impl FnMut(String)) {
+    /// Reads envdir. `warnings` are as for [`envdir::read`].
+    pub fn refresh(&mut self, warnings: &mut Vec<String>) {
         let Some(dir) = &self.envdir else {
             return;
         };
-        match envdir::read(dir, &mut warn) {
+        match envdir::read(dir, warnings) {
             Ok(variables) => {
                 self.overlay.clear();
                 for (name, value) in variables {
@@ -80,11 +80,8 @@ impl Environment {
             }
             // Old variables are better for a worker than none.
             Err(error) => {
-                let reason = Reason::from(error);
-                warn(format!(
-                    "{}: {reason}; keeping the values read before",
-                    dir.display()
-                ));
+                let (dir, reason) = (dir.display(), Reason::from(error));
+                warnings.push(format!("{dir}: {reason}; keeping the values read before"));
             }
         }
     }

@@ -19,12 +19,6 @@ pub struct Launcher {
     ready: ReadyConfig,
 }
 
-/// A worker that was forked, and the channel on which it will report that it is ready.
-pub struct Started {
-    pub forked: ForkedChild,
-    pub channel: Option<ReadyChannel>,
-}
-
 impl Launcher {
     /// `command` is the program and its arguments. `sockets` are the variables that describe the `descriptors`.
     pub fn new(
@@ -35,7 +29,6 @@ impl Launcher {
         ready: ReadyConfig,
     ) -> Launcher {
         let program = Program {
-            candidates: Vec::new(),
             arguments: command.iter().map(|word| c_string(word)).collect(),
             listen_pid: sockets
                 .iter()
@@ -43,6 +36,7 @@ impl Launcher {
             by_shell: true,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
             descriptors,
+            ..Program::default()
         };
         Launcher {
             program,
@@ -52,11 +46,12 @@ impl Launcher {
         }
     }
 
+    /// Returns a forked worker, and the channel on which it will report that it is ready.
     pub fn start(
         &mut self,
         generation: Generation,
         environment: &Environment,
-    ) -> Result<Started, Error> {
+    ) -> Result<(ForkedChild, Option<ReadyChannel>), Error> {
         let generation = assignment("SERVER_STARTER_GENERATION", generation.to_string());
         let program = &mut self.program;
         let sockets = program.descriptors.len();
@@ -64,9 +59,8 @@ impl Launcher {
         // Our copy of the worker's end of a pipe is closed when this function returns.
         let (channel, worker_end) = opened.unzip();
         let end = worker_end.as_ref();
-        program
-            .descriptors
-            .extend(end.and_then(WorkerEnd::handover));
+        let handover = end.and_then(WorkerEnd::handover);
+        program.descriptors.extend(handover);
         program.candidates = candidates(&self.name, environment.get("PATH"));
         let ours: Vec<&CStr> = (self.sockets.iter())
             .chain([&generation])
@@ -75,15 +69,13 @@ impl Launcher {
             .collect();
         let forked = exec::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
-        match forked {
-            Ok(forked) => Ok(Started { forked, channel }),
-            Err(error) => Err(Error::action("fork a new worker", "", error)),
-        }
+        let forked = forked.map_err(|error| Error::action("fork a new worker", "", error))?;
+        Ok((forked, channel))
     }
 
     /// Explains why a child could not become the worker.
-    pub fn explain(&self, failure: &ExecFailure) -> Error {
-        let error = &failure.error;
+    pub fn explain(&self, failure: ExecFailure) -> Error {
+        let error = failure.error;
         match failure.step {
             ExecStep::PlaceDescriptor => Error::action("hand over a socket", "", error),
             ExecStep::EnterDir => {

@@ -4,7 +4,7 @@
 //! new one. The channel stays open as long as its worker lives: some servers, such as puma, keep sending, and would get
 //! an error from a full or missing socket.
 
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::saved::record;
 use crate::supervisor::policy::Readiness;
 use crate::supervisor::worker::Pid;
@@ -12,15 +12,13 @@ use crate::sys::exec::FdMapping;
 use crate::sys::{datagram, fd, file, inherit};
 use crate::variable::assignment;
 use std::collections::hash_map::RandomState;
-use std::env;
 use std::ffi::{CString, OsString};
-use std::fs;
 use std::hash::{BuildHasher, Hasher};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{env, fs, io};
 
 /// A message of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +39,8 @@ pub struct ReadyConfig {
 /// Our end of a worker's channel.
 pub struct ReadyChannel {
     fd: OwnedFd,
-    /// The folder of a notify socket; `None` for a pipe.
-    folder: Option<NotifyFolder>,
+    /// The file of a notify socket; `None` for a pipe.
+    file: Option<NotifyFile>,
 }
 
 record! {
@@ -94,27 +92,26 @@ impl ReadyConfig {
         match self.readiness {
             Readiness::Interval => Ok(None),
             Readiness::Notify => open_socket(&self.runtime_dir).map(Some).map_err(|error| {
-                let dir = self.runtime_dir.display();
-                let reason = format!("cannot make a socket in {dir}: {}", Reason::from(error));
-                Error::option("ready", "notify", reason)
+                let error = Error::action("make a socket in", &self.runtime_dir, error);
+                Error::option("ready", "notify", error)
             }),
             Readiness::Descriptor(number) => open_pipe(number, others).map(Some).map_err(|error| {
-                let reason = format!("cannot make a pipe: {}", Reason::from(error));
-                Error::option("ready", format!("fd={number}"), reason)
+                let error = Error::action("make a pipe", "", error);
+                Error::option("ready", format!("fd={number}"), error)
             }),
         }
     }
 }
 
 fn open_socket(runtime_dir: &Path) -> io::Result<(ReadyChannel, WorkerEnd)> {
-    let folder = NotifyFolder::new(runtime_dir)?;
-    let fd = datagram::bind_datagrams(folder.socket.as_os_str())?;
+    let file = NotifyFile::new(runtime_dir)?;
+    let fd = datagram::bind_datagrams(file.0.as_os_str())?;
     let worker_end = WorkerEnd {
-        variable: assignment("NOTIFY_SOCKET", &folder.socket),
+        variable: assignment("NOTIFY_SOCKET", &file.0),
         pipe: None,
     };
-    let folder = Some(folder);
-    Ok((ReadyChannel { fd, folder }, worker_end))
+    let file = Some(file);
+    Ok((ReadyChannel { fd, file }, worker_end))
 }
 
 fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, WorkerEnd)> {
@@ -126,8 +123,8 @@ fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, W
         variable: assignment(READY_FD, number.to_string()),
         pipe: Some((writer, number)),
     };
-    let (fd, folder) = (reader, None);
-    Ok((ReadyChannel { fd, folder }, worker_end))
+    let (fd, file) = (reader, None);
+    Ok((ReadyChannel { fd, file }, worker_end))
 }
 
 impl WorkerEnd {
@@ -142,25 +139,19 @@ impl WorkerEnd {
 
 impl ReadyChannel {
     pub fn save(&self, pid: Pid) -> SavedChannel {
-        let folder = self.folder.as_ref();
+        let file = self.file.as_ref();
         SavedChannel {
             pid,
             fd: self.fd.as_raw_fd(),
-            socket: folder.map(|folder| folder.socket.clone().into()),
+            socket: file.map(|file| file.0.clone().into()),
         }
     }
 
     pub fn restore(saved: &SavedChannel) -> io::Result<ReadyChannel> {
-        let folder = |socket: &OsString| {
-            let socket = PathBuf::from(socket);
-            NotifyFolder {
-                path: socket.parent().map(Path::to_path_buf).unwrap_or_default(),
-                socket,
-            }
-        };
+        let socket = saved.socket.as_ref();
         Ok(ReadyChannel {
             fd: inherit::adopt_fd(saved.fd)?,
-            folder: saved.socket.as_ref().map(folder),
+            file: socket.map(|path| NotifyFile(path.into())),
         })
     }
 
@@ -174,7 +165,7 @@ impl ReadyChannel {
         let mut buffer = [0; MAX_DATAGRAM + 1];
         let mut messages = Vec::new();
         for _ in 0..MAX_PER_TURN {
-            let is_socket = self.folder.is_some();
+            let is_socket = self.file.is_some();
             let count = if is_socket {
                 datagram::receive(self.fd(), &mut buffer)
             } else {
@@ -220,36 +211,30 @@ fn parse(datagram: &[u8]) -> Vec<Message> {
     messages
 }
 
-/// A private folder that holds one socket. Both are removed when this is dropped.
-struct NotifyFolder {
-    path: PathBuf,
-    socket: PathBuf,
-}
+/// The path of a socket, which lies alone in a private folder. Both are removed when this is dropped.
+struct NotifyFile(PathBuf);
 
-impl NotifyFolder {
+impl NotifyFile {
     /// Makes the folder. The caller binds the socket in it.
     ///
     /// A worker that has dropped its privileges must reach the socket, so every user may pass through the folder. No
     /// other user can list the folder, and the name of the socket is random.
-    fn new(runtime_dir: &Path) -> io::Result<NotifyFolder> {
+    fn new(runtime_dir: &Path) -> io::Result<NotifyFile> {
         let prefix = env::current_dir()?.join(runtime_dir).join("start_server-");
-        let path = file::make_folder(&prefix)?;
+        let folder = file::make_folder(&prefix)?;
         // The hasher is keyed with random numbers from the kernel.
         let name = RandomState::new().build_hasher().finish();
-        let folder = NotifyFolder {
-            socket: path.join(format!("{name:016x}")),
-            path,
-        };
-        fs::set_permissions(&folder.path, fs::Permissions::from_mode(0o711))?;
-        Ok(folder)
+        let file = NotifyFile(folder.join(format!("{name:016x}")));
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
+        Ok(file)
     }
 }
 
-impl Drop for NotifyFolder {
+impl Drop for NotifyFile {
     fn drop(&mut self) {
         // A program that cleans temporary folders may have removed them already.
-        let _ = fs::remove_file(&self.socket);
-        let _ = fs::remove_dir(&self.path);
+        let _ = fs::remove_file(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir);
     }
 }
 
