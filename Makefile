@@ -121,7 +121,7 @@ demo:
 	$(CARGO) build --release --locked --bins --examples
 	@echo
 	@echo 'In another terminal, load it and restart it:'
-	@echo '    while curl -sS http://127.0.0.1:$(PORT)/; do :; done | uniq -c'
+	@echo '    while curl -sS http://127.0.0.1:$(PORT)/; do :; done | uniq -c &'
 	@echo '    kill -HUP $$(cat target/demo.pid)'
 	@echo 'The generation grows, and no request fails. Ctrl-C ends it.'
 	@echo

@@ -7,7 +7,7 @@ Usage: start_server [options] -- server-prog server-arg1 server-arg2 ...
        start_server --stop --pid-file=FILE
        start_server --status --pid-file=FILE [--status-file=FILE]
 Binds the sockets once and runs a server under them. A HUP starts a new server.
-When the new server is up, the old one gets the signal to finish.
+The old one gets the signal to finish only when the new one is up.
   --port=[HOST:][u]PORT[=FD]  listen on a TCP port, or UDP with u; repeatable
   --path=PATH                 listen on a Unix socket; repeatable
   --path-mode=MODE            file mode of the Unix sockets (0777)
@@ -17,7 +17,8 @@ When the new server is up, the old one gets the signal to finish.
   --interval=SECONDS          a server that has lived this long is up (1)
   --ready=interval|notify|fd=N  a server is up after --interval, or when it says
                               so by sd_notify(3) or on file descriptor N
-  --start-timeout=SECONDS     longest time until it says so (60; 0: no limit)
+  --start-timeout=SECONDS     longest time until a server says that it is ready
+                              (60; 0: no limit)
   --max-start-failures=N      give up a restart after N failed starts (0: never)
   --signal-on-hup=SIGNAL      signal to the old servers after a HUP (TERM)
   --signal-on-term=SIGNAL     signal to all servers after a TERM (TERM)
@@ -36,7 +37,8 @@ When the new server is up, the old one gets the signal to finish.
                               ended (exit status 3: the restart was given up)
   --upgrade                   replace start_server by the installed one; wait
   --stop                      stop the server and its start_server, and wait
-  --timeout=SECONDS           wait no longer (0: for ever); exit status 2
+  --timeout=SECONDS           stop waiting after this time, exit status 2
+                              (0: wait for ever)
   --status                    show the state of the start_server of --pid-file
   --help, --version           print this text, or the version
 See start_server(1).
