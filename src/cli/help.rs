@@ -37,8 +37,7 @@ The old one gets the signal to finish only when the new one is up.
                               ended (exit status 3: the restart was given up)
   --upgrade                   replace start_server by the installed one; wait
   --stop                      stop the server and its start_server, and wait
-  --timeout=SECONDS           stop waiting after this time, exit status 2
-                              (0: wait for ever)
+  --timeout=SECONDS           longest wait of these (0: no limit; exit status 2)
   --status                    show the state of the start_server of --pid-file
   --help, --version           print this text, or the version
 See start_server(1).
