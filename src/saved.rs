@@ -193,9 +193,10 @@ fn read_line(kind: &str, line: &str, fields: Vec<Field>) -> Result<(), Error> {
         let mut texts = line.split(' ').skip(1);
         let text = texts.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
         if text.and_then(|text| value.read(text)).is_none() {
-            let text = text.unwrap_or("the field is missing");
-            let text = format!("the saved {kind} has no valid value for {name}: {text}");
-            return Err(Error::statement(text));
+            let found = text.unwrap_or("the field is missing");
+            return Err(Error::statement(format!(
+                "the saved {kind} has no valid value for {name}: {found}"
+            )));
         }
     }
     Ok(())

@@ -48,9 +48,8 @@ impl Workers {
             pid: forked.pid,
             report: forked.report.as_raw_fd(),
         });
-        let channels = self.channels.iter();
-        let channels = channels.map(|(pid, channel)| channel.save(*pid));
-        (starting, channels.collect())
+        let save = |(pid, channel): &(Pid, ReadyChannel)| channel.save(*pid);
+        (starting, self.channels.iter().map(save).collect())
     }
 
     pub fn spawn(

@@ -69,14 +69,12 @@ pub unsafe fn prepare(
         variables += 1;
     }
     // SAFETY: the caller promises that many C strings.
-    let words = unsafe { strings(arguments, count as usize) };
+    let arguments = unsafe { strings(arguments, count as usize) };
     // SAFETY: the loop above has counted that many C strings.
     let environment = unsafe { strings(environment, variables) };
-    let words = words
-        .iter()
-        .map(|word| OsStr::from_bytes(word.to_bytes()).to_os_string());
+    let word = |argument: &&CStr| OsStr::from_bytes(argument.to_bytes()).to_os_string();
     Ok(Invocation {
-        words: words.collect(),
+        words: arguments.iter().map(word).collect(),
         environment,
     })
 }

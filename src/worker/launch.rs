@@ -67,10 +67,12 @@ impl Launcher {
             .chain(end.map(|end| &end.variable))
             .map(CString::as_c_str)
             .collect();
-        let forked = exec::spawn(program, environment.render(&ours));
+        let spawned = exec::spawn(program, environment.render(&ours));
         program.descriptors.truncate(sockets);
-        let forked = forked.map_err(|error| Error::action("fork a new worker", "", error))?;
-        Ok((forked, channel))
+        match spawned {
+            Ok(child) => Ok((child, channel)),
+            Err(error) => Err(Error::action("fork a new worker", "", error)),
+        }
     }
 
     /// Explains why a child could not become the worker.

@@ -110,8 +110,11 @@ fn open_socket(runtime_dir: &Path) -> io::Result<(ReadyChannel, WorkerEnd)> {
         variable: assignment("NOTIFY_SOCKET", &file.0),
         pipe: None,
     };
-    let file = Some(file);
-    Ok((ReadyChannel { fd, file }, worker_end))
+    let channel = ReadyChannel {
+        fd,
+        file: Some(file),
+    };
+    Ok((channel, worker_end))
 }
 
 fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, WorkerEnd)> {
