@@ -134,10 +134,10 @@ pub const PIPE_BUF: usize = libc::PIPE_BUF as usize;
 
 /// Sends SIGALRM after each interval of so many microseconds; 0 switches the alarm off. The alarm repeats, because the
 /// first one may come before the write begins.
-fn set_alarm(microseconds: libc::suseconds_t) {
+fn set_alarm(microseconds: i32) {
     let interval = libc::timeval {
         tv_sec: 0,
-        tv_usec: microseconds,
+        tv_usec: microseconds.into(),
     };
     let timer = libc::itimerval {
         it_value: interval,
