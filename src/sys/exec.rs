@@ -1,6 +1,6 @@
 //! Executing a program, in a child or in place of this process.
 
-use super::{check, check_number, fd, file, inherit, process, retry};
+use super::{check, check_number, fd, file, group, inherit, process, retry};
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -23,6 +23,8 @@ pub struct Program {
     pub listen_pid: bool,
     /// Whether the shell runs a file that the kernel cannot execute, as execvp(3) does.
     pub by_shell: bool,
+    /// Whether the child leads a process group of its own, so that a signal to our group does not reach it.
+    pub own_group: bool,
     /// The working directory of the child, if it differs from ours.
     pub dir: Option<CString>,
     pub descriptors: Vec<FdMapping>,
@@ -98,6 +100,11 @@ pub fn spawn<'a>(
     // SAFETY: this process has one thread, so no lock in the child's memory is held by a thread that the child lacks.
     // The child only makes async-signal-safe calls until it executes its program or ends.
     let pid = check_number(unsafe { libc::fork() })?;
+    if program.own_group {
+        // Both processes make this call, since either may run first. The second call changes nothing, or fails because
+        // the child has executed its program.
+        group::lead(pid);
+    }
     if pid > 0 {
         return Ok(ForkedChild { pid, report });
     }

@@ -11,7 +11,7 @@
 //! - The limit of descriptors may be infinite on macOS and FreeBSD [getrlimit(2)]. No loop may count up to it.
 //! - A child does not inherit a timer of setitimer(2), but the timer survives execve. `write_briefly` switches it off.
 
-use super::{check, check_count, check_number, poll, retry};
+use super::{check, check_count, check_number, inherit, poll, retry};
 use std::fs::OpenOptions;
 use std::io;
 use std::mem::zeroed;
@@ -63,10 +63,22 @@ pub(super) fn own(number: RawFd) -> OwnedFd {
 /// Makes reading and writing return at once. The flag belongs to the open file and not to the descriptor, so it must
 /// never be set on a file that a worker shares.
 pub fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
+    set_flags(fd, flags(fd)? | libc::O_NONBLOCK)
+}
+
+/// Makes reading and writing wait again.
+pub fn set_blocking(fd: BorrowedFd) -> io::Result<()> {
+    set_flags(fd, flags(fd)? & !libc::O_NONBLOCK)
+}
+
+fn flags(fd: BorrowedFd) -> io::Result<libc::c_int> {
     // SAFETY: F_GETFL takes no argument and touches no memory.
-    let flags = check_number(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    check_number(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })
+}
+
+fn set_flags(fd: BorrowedFd, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: F_SETFL takes an integer and touches no memory.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) })
 }
 
 /// Makes a close-on-exec copy at the lowest free number that is at least `lowest`.
@@ -75,6 +87,13 @@ pub fn duplicate(fd: BorrowedFd, lowest: RawFd) -> io::Result<OwnedFd> {
     let number =
         check_number(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
     Ok(own(number))
+}
+
+/// Moves a descriptor out of the way: the lowest free numbers are for the sockets of the workers. If the limit of
+/// descriptors leaves no high number, the descriptor stays where it is.
+pub fn move_up(fd: OwnedFd) -> OwnedFd {
+    const LOWEST: RawFd = 100;
+    duplicate(fd.as_fd(), LOWEST).unwrap_or(fd)
 }
 
 /// Moves a descriptor whose number is `taken` to the next free number that is not.
@@ -90,6 +109,14 @@ pub fn move_off(fd: OwnedFd, taken: impl Fn(RawFd) -> bool) -> io::Result<OwnedF
 pub fn redirect(fd: BorrowedFd, stream: Stream) -> io::Result<()> {
     // SAFETY: dup2 touches no memory. It closes a standard stream, which no OwnedFd of this program owns.
     retry(|| check(unsafe { libc::dup2(fd.as_raw_fd(), stream as RawFd) }))
+}
+
+/// Puts a descriptor in the place of another one, which is closed. The number of that one stays in use.
+pub fn replace(old: BorrowedFd, new: OwnedFd) -> io::Result<()> {
+    let number = old.as_raw_fd();
+    // SAFETY: dup2 touches no memory, and the owner of the old descriptor now owns the new one under this number.
+    retry(|| check(unsafe { libc::dup2(new.as_raw_fd(), number) }))?;
+    inherit::set_close_on_exec(number, true)
 }
 
 /// The standard streams.
@@ -117,10 +144,15 @@ pub fn write(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// The descriptor stays blocking, since O_NONBLOCK would also affect every process that shares the open file.
 fn write_briefly(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {
+    briefly(|| write_once(fd, bytes))
+}
+
+/// Makes a system call that is interrupted after a tenth of a second.
+pub(super) fn briefly<T>(call: impl FnOnce() -> T) -> T {
     set_alarm(100_000);
-    let written = write_once(fd, bytes);
+    let result = call();
     set_alarm(0);
-    written
+    result
 }
 
 fn write_once(fd: BorrowedFd, bytes: &[u8]) -> io::Result<usize> {

@@ -23,12 +23,14 @@
 use inherit::check;
 use std::io;
 
+pub mod account;
 pub mod address;
 pub mod clock;
 pub mod datagram;
 pub mod exec;
 pub mod fd;
 pub mod file;
+pub mod group;
 pub mod holders;
 pub mod inherit;
 pub mod poll;

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 static PENDING: AtomicU32 = AtomicU32::new(0);
 /// The writing end of the pipe.
 static WAKE_WRITER: AtomicI32 = AtomicI32::new(-1);
-/// The pid of the process that catches the signals. A forked child has another pid.
+/// The pid of the process that catches the signals, or 0 if none does. A forked child has another pid.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
 /// These signals keep their default action. SIGKILL and SIGSTOP cannot be caught. The others stop or continue a
@@ -45,7 +45,13 @@ const HIGHEST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 126 };
 
 /// The signals of a fault in the program itself. Their handler runs once and is set again by the next drain. The
 /// program thus survives a stray kill(2), but a real fault comes again at once and ends the process with a core dump.
-const FAULTS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+const FAULTS: [libc::c_int; 5] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGTRAP,
+];
 
 /// The caught signals, and the reading end of the pipe.
 pub struct Signals {
@@ -57,9 +63,12 @@ pub struct Signals {
 pub struct Received(u32);
 
 impl Signals {
-    /// Catches all signals for this process, and unblocks those that the caller may have blocked.
-    pub fn catch() -> io::Result<Signals> {
+    /// Catches all signals for this process, and unblocks those that the caller may have blocked. Those in `also` are
+    /// caught, too, even if they usually keep their default action.
+    pub fn catch(also: &[libc::c_int]) -> io::Result<Signals> {
         let (wake, writer) = fd::pipe()?;
+        // The lowest free numbers are for the sockets, which are bound later.
+        let (wake, writer) = (fd::move_up(wake), fd::move_up(writer));
         // The handler must not wait. If the pipe is full, the loop has been woken already.
         fd::set_nonblocking(writer.as_fd())?;
         fd::set_nonblocking(wake.as_fd())?;
@@ -70,7 +79,7 @@ impl Signals {
             if signal == libc::SIGPIPE {
                 // Perl's start_server ignores it too. The workers inherit this, and one written in C may rely on it.
                 set_action(signal, libc::SIG_IGN);
-            } else if LEFT_ALONE.contains(&signal) {
+            } else if LEFT_ALONE.contains(&signal) && !also.contains(&signal) {
                 set_action(signal, libc::SIG_DFL);
             } else {
                 catch_signal(signal);
@@ -83,13 +92,26 @@ impl Signals {
 
     /// Blocks all signals. Signals that have come and were not drained become pending again. If this process executes
     /// another program, that program gets them.
-    pub fn block(&self) {
-        set_mask(libc::sigfillset);
+    pub fn hand_on(&self) {
+        block();
         let received = Received(PENDING.swap(0, SeqCst));
         for signal in (1..32).filter(|&signal| received.has(signal)) {
             // The call cannot fail: the signal came before, so the system has it.
             let _ = super::process::signal(super::process::id(), signal);
         }
+    }
+
+    /// Catches the signals in this process, which was forked from the one that caught them. Signals that came before
+    /// the fork and were not drained still count.
+    pub fn take_over(&self) {
+        OWNER.store(super::process::id(), SeqCst);
+        self.unblock();
+    }
+
+    /// Lets every signal have its default action in this process, because a forked process catches them now.
+    pub fn leave_to_child(&self) {
+        OWNER.store(0, SeqCst);
+        self.unblock();
     }
 
     /// Unblocks all signals. Those that are pending come at once.
@@ -120,6 +142,11 @@ impl Received {
     pub fn has(self, signal: libc::c_int) -> bool {
         self.0 & 1 << signal != 0
     }
+}
+
+/// Blocks all signals, which stay pending until they are caught.
+pub fn block() {
+    set_mask(libc::sigfillset);
 }
 
 /// Blocks the signals of the set that `fill` makes, and no others.

@@ -42,7 +42,7 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
         libc::SOCK_DGRAM
     };
     let socket = open(domain, kind)?;
-    turn_on(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     match address {
         SocketAddr::V4(address) => {
             // SAFETY: a sockaddr_in consists of integers, for which zeroes are valid.
@@ -54,7 +54,7 @@ pub fn bind_inet(address: &SocketAddr, backlog: Option<i32>) -> io::Result<Owned
             bind(socket.as_fd(), &raw, length)?;
         }
         SocketAddr::V6(address) => {
-            turn_on(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+            set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
             // SAFETY: a sockaddr_in6 consists of integers, for which zeroes are valid.
             let mut raw: libc::sockaddr_in6 = unsafe { zeroed() };
             raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
@@ -122,7 +122,8 @@ fn judge(connected: io::Result<()>) -> io::Result<Probe> {
         return Ok(Probe::Listening);
     };
     match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => Ok(Probe::Abandoned),
+        // illumos has the second error.
+        Some(libc::ECONNREFUSED | libc::EDESTADDRREQ) => Ok(Probe::Abandoned),
         // A full queue on Linux, or a socket of another type.
         Some(libc::EAGAIN | libc::EPROTOTYPE) => Ok(Probe::Listening),
         Some(_) | None => Err(error),
@@ -138,12 +139,9 @@ fn connect(kind: i32, path: &OsStr) -> io::Result<()> {
     check(unsafe { libc::connect(socket.as_raw_fd(), to, length) })
 }
 
-/// The backlog for "as long as the system allows". Linux has its own number, because musl's header still says 128.
-pub const LONGEST_BACKLOG: i32 = if cfg!(target_os = "linux") {
-    4096
-} else {
-    libc::SOMAXCONN
-};
+/// The backlog for "as long as the system allows". The kernel cuts it down to its limit. The header cannot say that
+/// limit: it is 128 with musl and on the other systems, whatever the system allows.
+pub const LONGEST_BACKLOG: i32 = 4096;
 
 pub(super) fn open(domain: i32, kind: i32) -> io::Result<OwnedFd> {
     // SAFETY: socket touches no memory.
@@ -162,12 +160,16 @@ const CLOSE_ON_EXEC: i32 = libc::SOCK_CLOEXEC;
 #[cfg(target_os = "macos")]
 const CLOSE_ON_EXEC: i32 = 0;
 
-/// Turns a socket option on.
-fn turn_on(socket: BorrowedFd, level: i32, option: i32) -> io::Result<()> {
-    let one: libc::c_int = 1;
+/// Sets a socket option that is a number.
+pub(super) fn set_option(
+    socket: BorrowedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
-    let value = (&raw const one).cast();
-    // SAFETY: one is an int of that length and outlives the call.
+    let value = (&raw const value).cast();
+    // SAFETY: value is an int of that length and outlives the call.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, length) })
 }
 
@@ -189,6 +191,13 @@ pub fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: listen touches no memory.
     check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })
 }
+
+/// Whether poll(2) shows that a socket was shut down, where shutdown(2) has an effect on a socket that listens.
+pub const SHUTDOWN_IS_SHOWN: bool = cfg!(not(any(
+    target_os = "openbsd",
+    target_os = "netbsd",
+    target_os = "dragonfly"
+)));
 
 /// Whether a socket listens. A socket that was shut down does not.
 pub fn listens(socket: BorrowedFd) -> bool {
