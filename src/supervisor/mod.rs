@@ -4,7 +4,7 @@
 //! STATE          WHAT ENDS IT                            WHAT FOLLOWS
 //! Starting
 //!   Forking      the fork succeeds                       Executing
-//!                the fork fails                          a failed start, see below
+//!                the fork fails                          Pausing
 //!   Executing    the program replaces the fork           Checking
 //!                the worker says that it is ready        as in Checking
 //!                --start-timeout is over                 as in Checking
@@ -16,9 +16,10 @@
 //!   Overdue      the worker exits                        a failed start
 //!   Pausing      the pause is over                       Forking
 //! Up             SIGHUP, auto-restart                    Forking, to replace the worker
-//!                the current worker exits                Forking, because no worker is up
+//!                the current worker exits                Forking, because no worker is up. A failed start, if the
+//!                                                        worker said that it was ready within --interval before
 //! Delaying       --kill-old-delay is over                Up, and the old workers are signalled
-//!                the current worker exits                Forking, and the old workers keep serving
+//!                the current worker exits                as in Up, and the old workers keep serving
 //! Finishing      the last worker exits                   Finished
 //! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and all workers are signalled
 //! ```
@@ -28,9 +29,10 @@
 //! Pausing comes before Forking whenever the last start is too recent.
 //!
 //! The caller performs the actions in order, and answers `Spawn` with `Spawned` or `SpawnFailed` before any other
-//! event. In each turn of its loop it reports every exit first and `Tick` last. Otherwise a worker that has already
+//! event. In each turn of its loop it reports every exit before HUP and `Tick`. Otherwise a worker that has already
 //! exited could pass its check at the deadline.
 
+mod hints;
 pub mod policy;
 mod saved;
 pub mod signal;
@@ -45,7 +47,10 @@ use policy::{Policy, Time};
 pub use saved::{SavedSupervisor, SavedWorker};
 use signal::Signal;
 use std::time::Duration;
-use worker::{Generation, Pid, Role, StartFailure, Status, StopState, WaitStatus, Worker};
+use worker::{
+    Activity, FailureCause, Generation, Pid, Report, Role, StartFailure, Status, StopState,
+    WaitStatus, Worker,
+};
 
 /// News from the kernel, from a worker or from the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +67,17 @@ pub enum Event {
     Extend(Pid, Duration),
     /// A child was reaped. It need not be a worker: process 1 reaps orphans of any program.
     Exited { pid: Pid, status: WaitStatus },
+    /// This worker, not a candidate, has exited, but others in its process group have not. `Exited` follows when they
+    /// have.
+    LeftOthers { pid: Pid, status: WaitStatus },
     /// SIGHUP.
     Hup,
     /// SIGTERM, SIGINT or SIGQUIT.
     Finish(Signal),
+    /// A signal of `--forward-signal`.
+    Forward(Signal),
+    /// Answers `Signal`: this worker could not be signalled.
+    SignalFailed(Pid),
     /// The end of a turn: a deadline may have passed.
     Tick,
 }
@@ -103,6 +115,9 @@ pub enum Outcome {
 /// would be started thousands of times a second.
 pub const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
+/// A worker that was killed this long ago and is still there is logged.
+const KILL_LASTS: Duration = Duration::from_secs(5);
+
 /// The state of all workers.
 pub struct Supervisor {
     phase: Phase,
@@ -114,10 +129,16 @@ pub struct Supervisor {
     last_start: Time,
     /// At least one HUP came during Starting or Delaying: one more restart follows.
     restart_again: bool,
-    /// Failed starts in a row.
+    /// Failed starts in a row, since a restart began or a worker died that had been up for the interval.
     failures: u32,
     /// The last failed start, until a worker passes its check.
     start_failure: Option<StartFailure>,
+    /// The number of times that a current worker has died unexpectedly. An upgrade resets it to 0.
+    deaths: u64,
+    /// `hints::BACKGROUND` was logged. An upgrade resets this.
+    has_hinted: bool,
+    /// SIGTERM, SIGINT or SIGQUIT has come. An upgrade resets this if the service had been given up before.
+    must_finish: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,14 +210,17 @@ impl Reaction<'_> {
         // A stopped process acts on the signal only when it is continued.
         self.signal(worker.pid, Signal::CONT);
         // --kill-timeout begins with the first signal.
-        if worker.stop == StopState::NotSignalled {
-            worker.stop = StopState::SignalledAt(self.now);
-        }
+        let first = match worker.stop {
+            StopState::SignalledAt(first, _) => first,
+            StopState::NotSignalled => self.now,
+            StopState::Killed(_) => return,
+        };
+        worker.stop = StopState::SignalledAt(first, signal);
     }
 
     fn kill(&mut self, worker: &mut Worker) {
         self.signal(worker.pid, Signal::KILL);
-        worker.stop = StopState::Killed;
+        worker.stop = StopState::Killed(Some(self.now + KILL_LASTS));
     }
 }
 
@@ -212,6 +236,9 @@ impl Supervisor {
             restart_again: false,
             failures: 0,
             start_failure: None,
+            deaths: 0,
+            has_hinted: false,
+            must_finish: false,
         };
         (supervisor, vec![Action::Spawn { generation }])
     }
@@ -230,8 +257,11 @@ impl Supervisor {
             Event::Ready(pid) => self.on_ready(pid, &mut reaction),
             Event::Extend(pid, time) => self.on_extend(pid, now + time),
             Event::Exited { pid, status } => self.on_exited(pid, status, &mut reaction),
+            Event::LeftOthers { pid, status } => self.on_left_others(pid, status, &mut reaction),
             Event::Hup => self.on_hup(&mut reaction),
             Event::Finish(received) => self.on_finish(received, &mut reaction),
+            Event::Forward(signal) => self.forward(signal, &mut reaction),
+            Event::SignalFailed(pid) => self.on_signal_failed(pid),
             Event::Tick => self.on_tick(&mut reaction),
         }
         reaction.actions
@@ -253,8 +283,11 @@ impl Supervisor {
             Phase::Finishing(_) | Phase::Finished => None,
         };
         let workers = self.workers.iter();
-        let kills = workers.filter_map(|worker| kill_time(worker, policy));
-        kills.chain(phase_ends).min()
+        let workers = workers.filter_map(|worker| match worker.stop {
+            StopState::Killed(survived) => survived,
+            StopState::SignalledAt(..) | StopState::NotSignalled => kill_time(worker, policy),
+        });
+        workers.chain(phase_ends).min()
     }
 
     /// Whether the current worker is up and nothing is in progress.
@@ -273,6 +306,11 @@ impl Supervisor {
         workers.any(|worker| worker.pid == pid && worker.role == Role::Candidate)
     }
 
+    /// All live workers, oldest first.
+    pub fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
     /// Returns the present content of the status file.
     pub fn status(&self) -> Status {
         let workers = self.workers.iter();
@@ -280,6 +318,24 @@ impl Supervisor {
         Status {
             workers: passed.copied().collect(),
             start_failure: self.start_failure,
+        }
+    }
+
+    /// Returns the state that the control commands can see.
+    pub fn report(&self) -> Report {
+        let activity = match self.phase {
+            Phase::Starting(StartReason::NoWorker, _) => Activity::Starting,
+            Phase::Starting(StartReason::Restart, _) | Phase::Delaying { .. } => {
+                Activity::Restarting
+            }
+            Phase::Up { .. } => Activity::Up,
+            Phase::Finishing(_) | Phase::Finished => Activity::Ending,
+        };
+        Report {
+            activity,
+            workers: self.workers.clone(),
+            start_failure: self.start_failure,
+            deaths: self.deaths,
         }
     }
 
@@ -305,7 +361,10 @@ impl Supervisor {
 
     fn on_spawn_failed(&mut self, reaction: &mut Reaction) {
         if let Phase::Starting(why, StartStep::Forking) = self.phase {
-            self.on_start_failed(why, reaction);
+            // It says nothing about the program, so it does not count towards --max-start-failures: a shortage that
+            // passes must not end the service.
+            self.note_failure(FailureCause::Unknown);
+            self.try_again(why, reaction);
         }
     }
 
@@ -345,7 +404,8 @@ impl Supervisor {
         let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) else {
             return;
         };
-        let role = self.workers.remove(index).role;
+        let worker = self.workers.remove(index);
+        let role = worker.role;
         if let Phase::Finishing(outcome) = self.phase {
             reaction.log_compat(format!("worker {pid} died, status:{status}"));
             if role != Role::Candidate {
@@ -355,8 +415,8 @@ impl Supervisor {
         }
         match role {
             Role::Candidate => self.on_candidate_exited(pid, status, reaction),
-            Role::Current => self.on_current_exited(pid, status, reaction),
-            Role::Old => {
+            Role::Current => self.on_current_exited(&worker, status, reaction),
+            Role::Old | Role::Remnant => {
                 reaction.log_compat(format!("old worker {pid} died, status:{status}"));
                 self.publish(reaction);
             }
@@ -366,53 +426,112 @@ impl Supervisor {
     fn on_candidate_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
         let line = format!("new worker {pid} seems to have failed to start, exit status:{status}");
         reaction.log_compat(line);
-        if let Phase::Starting(why, _) = self.phase {
-            self.on_start_failed(why, reaction);
+        if status == 0 && !std::mem::replace(&mut self.has_hinted, true) {
+            reaction.log_note(hints::BACKGROUND.to_string());
+        }
+        if let Phase::Starting(why, step) = self.phase {
+            let cause = if step == StartStep::Overdue {
+                FailureCause::NotReady
+            } else {
+                FailureCause::Exited(status)
+            };
+            self.on_start_failed(why, cause, reaction);
         }
     }
 
-    fn on_current_exited(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
+    /// The rest of the worker's process group is told to finish, if it has not been told with the worker.
+    fn on_left_others(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
+        let mut workers = self.workers.iter_mut();
+        let Some(worker) = workers.find(|worker| worker.pid == pid && worker.role.is_up()) else {
+            return;
+        };
+        if is_serving(worker) {
+            let signal = reaction.policy.signal_on_term;
+            reaction.log_note(format!(
+                "worker {pid} has exited, sending {signal} to the rest of its process group"
+            ));
+            reaction.stop(worker, signal);
+        } else {
+            reaction.log_note(format!(
+                "worker {pid} has exited, waiting for the rest of its process group"
+            ));
+        }
+        let was_current = std::mem::replace(&mut worker.role, Role::Remnant) == Role::Current;
+        let worker = *worker;
+        if was_current && !self.is_finishing() {
+            self.on_current_exited(&worker, status, reaction);
+        }
+    }
+
+    fn on_current_exited(&mut self, worker: &Worker, status: WaitStatus, reaction: &mut Reaction) {
+        let pid = worker.pid;
         let line = format!("worker {pid} died unexpectedly with status:{status}, restarting");
         reaction.log_compat(line);
-        self.publish(reaction);
+        self.deaths += 1;
         // During the delay the old workers are still serving. They are signalled when the next worker is up.
         let why = if matches!(self.phase, Phase::Delaying { .. }) {
             StartReason::Restart
         } else {
             StartReason::NoWorker
         };
+        if self.is_crash(worker, reaction) {
+            return self.on_start_failed(why, FailureCause::Exited(status), reaction);
+        }
+        self.failures = 0;
+        self.publish(reaction);
         self.spawn_or_pause(why, reaction);
     }
 
-    /// Pauses before the next start, or gives up after too many failed starts.
-    fn on_start_failed(&mut self, why: StartReason, reaction: &mut Reaction) {
-        self.failures += 1;
-        let failure = StartFailure {
-            failed: self.generation,
-            given_up: false,
+    /// Whether this worker, which has just exited, said that it was ready and did not live for the interval after that.
+    /// Its start counts as a failed one, or a program that crashes at its first request would be started without end.
+    fn is_crash(&self, worker: &Worker, reaction: &Reaction) -> bool {
+        let (Phase::Up { since } | Phase::Delaying { since, .. }) = self.phase else {
+            return false;
         };
-        self.start_failure = reaction.policy.publishes_failures().then_some(failure);
+        let policy = reaction.policy;
+        // A worker that has become current again, after a restart that was given up, is an older one.
+        let is_newest = worker.generation == self.generation;
+        policy.readiness.is_announced() && is_newest && reaction.now < since + policy.interval
+    }
+
+    /// Pauses before the next start, or gives up after too many failed starts.
+    fn on_start_failed(&mut self, why: StartReason, cause: FailureCause, reaction: &mut Reaction) {
+        self.failures += 1;
+        let was_never_up = u64::from(self.failures) == self.generation && self.deaths == 0;
+        if was_never_up && self.failures == hints::FAILURES {
+            reaction.log_note(hints::NEVER_UP.to_string());
+        }
+        self.note_failure(cause);
         if self.failures == reaction.policy.max_start_failures {
             return self.give_up(reaction);
         }
-        if self.start_failure.is_some() {
-            self.publish(reaction);
-        }
+        self.try_again(why, reaction);
+    }
+
+    fn note_failure(&mut self, cause: FailureCause) {
+        self.start_failure = Some(StartFailure {
+            failed: self.generation,
+            given_up: false,
+            cause,
+        });
+    }
+
+    fn try_again(&mut self, why: StartReason, reaction: &mut Reaction) {
+        self.publish(reaction);
         self.pause(why, self.last_start + reaction.policy.interval);
     }
 
     /// Makes an old worker the current one again, or finishes if none can stay.
     fn give_up(&mut self, reaction: &mut Reaction) {
         let failures = std::mem::take(&mut self.failures);
-        // At most one old worker has not been signalled yet.
-        let can_stay = |worker: &&mut Worker| {
-            worker.role == Role::Old && worker.stop == StopState::NotSignalled
-        };
-        let Some(worker) = self.workers.iter_mut().find(can_stay) else {
+        // Usually at most one old worker has not been signalled yet.
+        let can_stay = |worker: &&mut Worker| worker.role == Role::Old && is_serving(worker);
+        let Some(worker) = self.workers.iter_mut().rev().find(can_stay) else {
             reaction.log_note(format!(
                 "giving up after {failures} failed starts, no worker is left to serve"
             ));
             self.phase = Phase::Finishing(Outcome::GivenUp);
+            self.publish(reaction);
             return self.finish_if_no_worker_is_left(Outcome::GivenUp, reaction);
         };
         worker.role = Role::Current;
@@ -434,15 +553,34 @@ impl Supervisor {
                 reaction.log_compat("received HUP, spawning a new worker".to_string());
                 self.restart(reaction);
             }
-            Phase::Starting(..) | Phase::Delaying { .. } => self.restart_again = true,
+            Phase::Starting(..) | Phase::Delaying { .. } => {
+                self.restart_again = true;
+                self.log_hup_while_overdue(reaction);
+            }
             Phase::Finishing(_) | Phase::Finished => {}
+        }
+    }
+
+    /// Usually a HUP during a start is silent, as under Perl: the start ends soon.
+    fn log_hup_while_overdue(&self, reaction: &mut Reaction) {
+        let Phase::Starting(_, StartStep::Overdue) = self.phase else {
+            return;
+        };
+        if let Some(candidate) = self.workers.last() {
+            let pid = candidate.pid;
+            reaction.log_note(format!(
+                "received HUP, waiting for the end of worker {pid}, which was killed"
+            ));
         }
     }
 
     fn restart(&mut self, reaction: &mut Reaction) {
         self.restart_again = false;
+        self.failures = 0;
         for worker in &mut self.workers {
-            worker.role = Role::Old;
+            if worker.role == Role::Current {
+                worker.role = Role::Old;
+            }
         }
         let given_up = |failure: &&mut StartFailure| failure.given_up;
         if let Some(failure) = self.start_failure.as_mut().filter(given_up) {
@@ -458,20 +596,55 @@ impl Supervisor {
             Phase::Finishing(outcome) => outcome,
             Phase::Starting(..) | Phase::Up { .. } | Phase::Delaying { .. } => Outcome::Stopped,
         };
+        let is_first = !std::mem::replace(&mut self.must_finish, true);
         self.phase = Phase::Finishing(outcome);
         let signal = if received == Signal::INT {
             Signal::TERM
         } else {
             reaction.policy.signal_on_term
         };
+        // A worker that was told by the same signal before, in a restart, is not told again: a server with a one-shot
+        // handler would be cut off in the middle of a request. A second TERM insists.
+        let is_untold = |worker: &Worker| match worker.stop {
+            StopState::SignalledAt(_, last) => !is_first || last != signal,
+            StopState::NotSignalled => true,
+            StopState::Killed(_) => false,
+        };
+        let untold = self.workers.iter_mut().filter(|worker| is_untold(worker));
+        let mut untold: Vec<_> = untold.collect();
         reaction.log_compat(format!(
             "received {received}, sending {signal} to all workers:{}",
-            join_pids(&self.workers)
+            join_pids(untold.iter().map(|worker| &**worker))
         ));
-        for worker in &mut self.workers {
+        for worker in &mut untold {
             reaction.stop(worker, signal);
         }
         self.finish_if_no_worker_is_left(outcome, reaction);
+    }
+
+    /// Passes a signal on to the worker that serves. A candidate may not have set its handler yet, and could die of it.
+    fn forward(&mut self, signal: Signal, reaction: &mut Reaction) {
+        let mut workers = self.workers.iter().rev();
+        let serving = workers.find(|worker| worker.role.is_up() && is_serving(worker));
+        match serving.map(|worker| worker.pid) {
+            Some(pid) => {
+                reaction.log_note(format!("received {signal}, forwarding it to worker {pid}"));
+                reaction.signal(pid, signal);
+            }
+            // The log is closed already.
+            None if self.phase == Phase::Finished => {}
+            None => reaction.log_note(format!("received {signal}, no worker is up to get it")),
+        }
+    }
+
+    /// A worker that was not reached is told again by the next restart or TERM.
+    fn on_signal_failed(&mut self, pid: Pid) {
+        let mut workers = self.workers.iter_mut();
+        if let Some(worker) = workers.find(|worker| worker.pid == pid) {
+            if let StopState::SignalledAt(..) = worker.stop {
+                worker.stop = StopState::NotSignalled;
+            }
+        }
     }
 
     fn finish_if_no_worker_is_left(&mut self, outcome: Outcome, reaction: &mut Reaction) {
@@ -484,6 +657,7 @@ impl Supervisor {
 
     fn on_tick(&mut self, reaction: &mut Reaction) {
         self.kill_after_timeout(reaction);
+        self.log_survivors(reaction);
         let due = |until: Time| until <= reaction.now;
         let announced = reaction.policy.readiness.is_announced();
         match self.phase {
@@ -520,6 +694,19 @@ impl Supervisor {
         }
     }
 
+    /// Logs the workers that were killed but are still there: a frozen cgroup, a debugger or a device holds them.
+    fn log_survivors(&mut self, reaction: &mut Reaction) {
+        for worker in &mut self.workers {
+            let (StopState::Killed(Some(time)), pid) = (worker.stop, worker.pid) else {
+                continue;
+            };
+            if time <= reaction.now {
+                worker.stop = StopState::Killed(None);
+                reaction.log_note(format!("worker {pid} was killed, but has not ended yet"));
+            }
+        }
+    }
+
     /// Kills the candidate: it was not ready in time.
     fn kill_overdue(&mut self, why: StartReason, reaction: &mut Reaction) {
         if let Some(candidate) = self.workers.last_mut() {
@@ -536,7 +723,6 @@ impl Supervisor {
         if let Some(candidate) = self.workers.last_mut() {
             candidate.role = Role::Current;
         }
-        self.failures = 0;
         self.start_failure = None;
         self.publish(reaction);
         match why {
@@ -547,7 +733,7 @@ impl Supervisor {
 
     fn replace_old_workers(&mut self, reaction: &mut Reaction) {
         let signal = reaction.policy.signal_on_hup;
-        let mut pids = join_pids(self.old_workers());
+        let mut pids = join_pids(self.old_workers().filter(|worker| is_serving(worker)));
         if pids.is_empty() {
             pids = "none".to_string();
         }
@@ -568,7 +754,7 @@ impl Supervisor {
     /// Ends a restart. `since` is the time at which the current worker passed its check.
     fn signal_old_workers(&mut self, since: Time, reaction: &mut Reaction) {
         reaction.log_compat("killing old workers".to_string());
-        let old = |worker: &&mut Worker| worker.role == Role::Old;
+        let old = |worker: &&mut Worker| worker.role == Role::Old && is_serving(worker);
         for worker in self.workers.iter_mut().filter(old) {
             reaction.stop(worker, reaction.policy.signal_on_hup);
         }
@@ -638,7 +824,7 @@ impl Supervisor {
 
     fn old_workers(&self) -> impl Iterator<Item = &Worker> {
         let workers = self.workers.iter();
-        workers.filter(|worker| worker.role == Role::Old)
+        workers.filter(|worker| matches!(worker.role, Role::Old | Role::Remnant))
     }
 
     fn has_old_workers(&self) -> bool {
@@ -649,9 +835,14 @@ impl Supervisor {
 /// Returns the time at which `--kill-timeout` is over for this worker.
 fn kill_time(worker: &Worker, policy: &Policy) -> Option<Time> {
     match worker.stop {
-        StopState::SignalledAt(time) => policy.kill_timeout.map(|timeout| time + timeout),
-        StopState::NotSignalled | StopState::Killed => None,
+        StopState::SignalledAt(time, _) => policy.kill_timeout.map(|timeout| time + timeout),
+        StopState::NotSignalled | StopState::Killed(_) => None,
     }
+}
+
+/// Whether a worker was not told to finish. Each is told once: a second signal could end it in the middle of a request.
+fn is_serving(worker: &Worker) -> bool {
+    worker.stop == StopState::NotSignalled
 }
 
 fn join_pids<'a>(workers: impl IntoIterator<Item = &'a Worker>) -> String {

@@ -1,5 +1,6 @@
 //! The times, signals and limits of the supervisor, from options and environment. Pure.
 
+use crate::saved::words;
 use crate::supervisor::signal::Signal;
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub struct Policy {
     pub interval: Duration,
     pub signal_on_hup: Signal,
     pub signal_on_term: Signal,
+    /// The signals that are passed on to the worker that serves.
+    pub forwarded: Vec<Signal>,
     /// The time for which a new worker and the old ones serve side by side.
     pub kill_old_delay: Duration,
     /// The age at which a worker is replaced; `None` means never.
@@ -25,6 +28,7 @@ pub struct Policy {
     pub max_start_failures: u32,
     /// The time after which a worker that was signalled to finish is killed; `None` means never.
     pub kill_timeout: Option<Duration>,
+    pub kill_mode: KillMode,
 }
 
 /// The defaults of Perl's start_server.
@@ -34,12 +38,14 @@ impl Default for Policy {
             interval: Duration::from_secs(1),
             signal_on_hup: Signal::TERM,
             signal_on_term: Signal::TERM,
+            forwarded: Vec::new(),
             kill_old_delay: Duration::ZERO,
             auto_restart: None,
             readiness: Readiness::Interval,
             start_timeout: None,
             max_start_failures: 0,
             kill_timeout: None,
+            kill_mode: KillMode::Process,
         }
     }
 }
@@ -62,6 +68,19 @@ impl Readiness {
     }
 }
 
+words! {
+    /// Which processes are signalled with a worker. The words are those of systemd.
+    pub enum KillMode {
+        /// The worker alone.
+        #[default]
+        Process = "process",
+        /// The worker alone. When it has exited, the rest of its process group is killed. SIGKILL goes to the group.
+        Mixed = "mixed",
+        /// The process group of the worker.
+        Group = "group",
+    }
+}
+
 /// The default of `--auto-restart-interval`. The value 0 also means this.
 const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 
@@ -69,11 +88,6 @@ const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 const AUTO_RESTART_KILL_OLD_DELAY: Duration = Duration::from_secs(5);
 
 impl Policy {
-    /// Whether failed starts are published. With Perl's options alone they are not.
-    pub fn publishes_failures(&self) -> bool {
-        self.readiness.is_announced() || self.max_start_failures != 0
-    }
-
     /// Returns this policy, which comes from the options alone, with the values that the environment overrides.
     ///
     /// `variable` looks up one variable. If its value is not a number of seconds, the variable counts as not set,

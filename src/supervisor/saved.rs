@@ -26,6 +26,8 @@ record! {
         generation: Generation,
         role as "part": Role,
         signalled as "told": Option<Duration>,
+        /// The number of the last signal to finish. Version 0.1.0 did not save it.
+        signal: Option<i32>,
         killed: bool,
     }
 }
@@ -88,7 +90,11 @@ impl Supervisor {
             start_failure: saved.failed.map(|failed| StartFailure {
                 failed,
                 given_up: saved.given_up,
+                cause: FailureCause::Unknown,
             }),
+            deaths: 0,
+            has_hinted: false,
+            must_finish: saved.phase == SavedPhase::Finishing,
         })
     }
 }
@@ -147,10 +153,14 @@ impl Worker {
             generation: self.generation,
             role: self.role,
             signalled: match self.stop {
-                StopState::SignalledAt(then) => Some(now.saturating_sub(then)),
-                StopState::NotSignalled | StopState::Killed => None,
+                StopState::SignalledAt(then, _) => Some(now.saturating_sub(then)),
+                StopState::NotSignalled | StopState::Killed(_) => None,
             },
-            killed: self.stop == StopState::Killed,
+            signal: match self.stop {
+                StopState::SignalledAt(_, signal) => Some(signal.number()),
+                StopState::NotSignalled | StopState::Killed(_) => None,
+            },
+            killed: matches!(self.stop, StopState::Killed(_)),
         }
     }
 
@@ -160,8 +170,11 @@ impl Worker {
             generation: saved.generation,
             role: saved.role,
             stop: match (saved.signalled, saved.killed) {
-                (_, true) => StopState::Killed,
-                (Some(ago), false) => StopState::SignalledAt(now.saturating_sub(ago)),
+                (_, true) => StopState::Killed(Some(now + KILL_LASTS)),
+                (Some(ago), false) => {
+                    let signal = saved.signal.and_then(Signal::of_number);
+                    StopState::SignalledAt(now.saturating_sub(ago), signal.unwrap_or(Signal::TERM))
+                }
                 (None, false) => StopState::NotSignalled,
             },
         }

@@ -15,15 +15,28 @@ impl Signal {
     pub const TERM: Signal = Signal(libc::SIGTERM);
     pub const KILL: Signal = Signal(libc::SIGKILL);
     pub const CONT: Signal = Signal(libc::SIGCONT);
+    pub const STOP: Signal = Signal(libc::SIGSTOP);
+    pub const CHLD: Signal = Signal(libc::SIGCHLD);
+    pub const ALRM: Signal = Signal(libc::SIGALRM);
+    pub const PIPE: Signal = Signal(libc::SIGPIPE);
+    pub const SEGV: Signal = Signal(libc::SIGSEGV);
+    pub const BUS: Signal = Signal(libc::SIGBUS);
+    pub const ILL: Signal = Signal(libc::SIGILL);
+    pub const FPE: Signal = Signal(libc::SIGFPE);
+    pub const TRAP: Signal = Signal(libc::SIGTRAP);
 
     pub fn number(self) -> i32 {
         self.0
     }
 
+    pub fn of_number(number: i32) -> Option<Signal> {
+        (1..=LAST).contains(&number).then_some(Signal(number))
+    }
+
     /// Reads a name in any case, with or without `SIG`, or a number from 1 to [`LAST`].
     pub fn parse(text: &str) -> Option<Signal> {
         if let Ok(number) = text.parse() {
-            return (1..=LAST).contains(&number).then_some(Signal(number));
+            return Signal::of_number(number);
         }
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::fuzz::Random;
-use crate::supervisor::policy::Readiness;
+use crate::supervisor::policy::{KillMode, Readiness};
 use std::collections::BTreeMap;
 
 /// The number of histories, unless `HISTORIES` in the environment says otherwise.
@@ -36,7 +36,7 @@ fn run_history(seed: u64) {
     world.settle();
 }
 
-/// The process of a live worker.
+/// The process of a live worker, or what it has left of its process group.
 struct Process {
     generation: Generation,
     /// The end of the `--interval` of its start.
@@ -47,9 +47,14 @@ struct Process {
     announced: bool,
     /// It was published, and so has passed its check.
     passed: bool,
-    /// The time of the first signal to finish.
-    signalled: Option<Time>,
+    /// The time at which it was published first.
+    passed_at: Time,
+    /// The time of the first signal to finish, and the last signal.
+    signalled: Option<(Time, Signal)>,
     killed: bool,
+    /// It has others in its process group.
+    has_others: bool,
+    exited: bool,
 }
 
 struct World {
@@ -65,6 +70,10 @@ struct World {
     no_start_before: Time,
     fork_fails: bool,
     terminated: bool,
+    /// The number of TERM and its like so far.
+    finishes: usize,
+    /// The worker that exits had said that it was ready, and did not live for the interval after that.
+    is_crash: bool,
     finished: bool,
     /// Failed starts since a worker was up or a restart began.
     failures: u32,
@@ -95,6 +104,8 @@ impl World {
             no_start_before: Time::ZERO,
             fork_fails: false,
             terminated: false,
+            finishes: 0,
+            is_crash: false,
             finished: false,
             failures: 0,
             given_up: false,
@@ -119,7 +130,9 @@ impl World {
             _ => {}
         }
         for pid in self.live.keys().copied().collect::<Vec<_>>() {
-            let process = &self.live[&pid];
+            let others = self.random.below(2) == 0;
+            let process = self.live.get_mut(&pid).unwrap();
+            process.has_others |= others;
             let one_in = match (process.killed, process.signalled) {
                 (true, _) => 2,
                 (false, Some(_)) => 3,
@@ -139,6 +152,7 @@ impl World {
             6..=13 => self.execute(),
             14..=18 => self.announce_ready(),
             19 => self.extend(),
+            20 => self.dispatch(Event::Forward(Signal::USR1)),
             _ => {}
         }
         self.tick();
@@ -197,13 +211,39 @@ impl World {
         }
     }
 
+    /// The worker exits, or the last of its process group if it has exited already.
     fn exit(&mut self, pid: Pid) {
-        let process = self.live.remove(&pid).unwrap();
-        if !process.passed {
-            self.no_start_before = process.interval_end;
+        let exited = Event::Exited { pid, status: 256 };
+        let mut process = self.live.remove(&pid).unwrap();
+        if process.exited {
+            self.is_crash = false;
+            return self.dispatch(exited);
+        }
+        let announced = self.policy.readiness.is_announced();
+        let is_young = self.now < process.passed_at + self.policy.interval;
+        let is_newest = process.generation == self.generation && process.passed;
+        let is_current = matches!(
+            self.supervisor.phase,
+            Phase::Up { .. } | Phase::Delaying { .. }
+        );
+        self.is_crash = is_newest && is_current && announced && is_young;
+        if !process.passed || self.is_crash {
+            self.no_start_before = self.no_start_before.max(process.interval_end);
             self.failures += 1;
         }
-        self.dispatch(Event::Exited { pid, status: 256 });
+        // The rest of a candidate is killed before it is reaped.
+        let stays = self.policy.kill_mode == KillMode::Group && process.has_others;
+        if !(stays && process.passed) {
+            return self.dispatch(exited);
+        }
+        process.exited = true;
+        self.live.insert(pid, process);
+        self.dispatch(Event::LeftOthers { pid, status: 256 });
+        let process = &self.live[&pid];
+        self.promise(
+            process.signalled.is_some() || process.killed,
+            "what a worker leaves of its process group is told to finish",
+        );
     }
 
     fn execute(&mut self) {
@@ -242,6 +282,7 @@ impl World {
 
     fn finish(&mut self) {
         self.terminated = true;
+        self.finishes += 1;
         let received = [Signal::TERM, Signal::INT, Signal::QUIT][self.random.below(3) as usize];
         self.dispatch(Event::Finish(received));
     }
@@ -298,7 +339,8 @@ impl World {
                 Action::LogCompat(line) => {
                     let by_hup = line.starts_with("received HUP");
                     self.restarts_by_hup += usize::from(by_hup);
-                    if by_hup || line.starts_with("autorestart") || line.contains("unexpectedly") {
+                    let died = line.contains("unexpectedly") && !self.is_crash;
+                    if by_hup || line.starts_with("autorestart") || died {
                         self.failures = 0;
                         self.given_up = false;
                     }
@@ -355,7 +397,6 @@ impl World {
         let interval_end = self.now + self.policy.interval;
         if self.fork_fails {
             self.no_start_before = interval_end;
-            self.failures += 1;
             return self.dispatch(Event::SpawnFailed);
         }
         // Like the kernel, reuse the pids of reaped processes.
@@ -367,8 +408,11 @@ impl World {
             executed: false,
             announced: false,
             passed: false,
+            passed_at: Time::ZERO,
             signalled: None,
             killed: false,
+            has_others: false,
+            exited: false,
         };
         self.live.insert(pid, process);
         self.dispatch(Event::Spawned(pid));
@@ -380,12 +424,10 @@ impl World {
             "only live processes are signalled",
         );
         let generation = self.live[&pid].generation;
-        let newest = self
-            .live
-            .values()
-            .max_by_key(|process| process.generation)
-            .unwrap();
-        let superseded = newest.passed && newest.generation > generation;
+        let running = self.live.values().filter(|process| !process.exited);
+        let newest = running.max_by_key(|process| process.generation);
+        let superseded =
+            newest.is_some_and(|newest| newest.passed && newest.generation > generation);
         let (now, policy) = (self.now, self.policy.clone());
         let process = self.live.get_mut(&pid).unwrap();
         let justified = match signal {
@@ -394,28 +436,40 @@ impl World {
                 let stays = process
                     .signalled
                     .zip(timeout)
-                    .is_some_and(|(signalled, timeout)| signalled + timeout <= now);
+                    .is_some_and(|((signalled, _), timeout)| signalled + timeout <= now);
                 let may_wait = process.overdue_at.is_none_or(|at| at > now);
                 let overdue = policy.readiness.is_announced() && !process.passed && !may_wait;
                 !std::mem::replace(&mut process.killed, true) && (stays || overdue)
             }
+            Signal::CONT => process.signalled.is_some(),
+            Signal::USR1 => {
+                let is_up = process.passed && !process.exited;
+                is_up && process.signalled.is_none() && !superseded
+            }
             _ => {
-                process.signalled.get_or_insert(now);
-                self.terminated || superseded
+                let (first, last) = process.signalled.unwrap_or((now, Signal::KILL));
+                process.signalled = Some((first, signal));
+                // Only TERM may repeat a signal, and only the second one the same signal.
+                let is_repeated =
+                    last != Signal::KILL && !self.terminated || last == signal && self.finishes < 2;
+                !is_repeated && (self.terminated || superseded || process.exited)
             }
         };
         self.promise(
             justified,
-            "an old worker is signalled when a newer one is up, and killed only once, when its time is over",
+            "an old worker is signalled once, when a newer one is up, and killed only once, when its time is over",
         );
     }
 
     fn publish(&mut self, status: &Status) {
         let workers = &status.workers;
-        let allowed = status.start_failure.is_none() || self.policy.publishes_failures();
+        let newest = workers.iter().rfind(|worker| worker.role.is_up());
+        let is_newest_up = newest.is_some_and(|newest| newest.generation == self.generation);
         self.promise(
-            allowed,
-            "failed starts are published only if an option asks for it",
+            status
+                .start_failure
+                .is_none_or(|last| !is_newest_up && last.failed <= self.generation),
+            "a failed start is published until a newer worker has passed its check",
         );
         self.promise(
             workers
@@ -438,7 +492,7 @@ impl World {
             let same = process.generation == worker.generation;
             process.passed = true;
             if first {
-                self.failures = 0;
+                process.passed_at = self.now;
                 self.given_up = false;
             }
             self.promise(
@@ -476,6 +530,7 @@ impl Random {
             readiness: [Readiness::Interval, Readiness::Notify][self.below(2) as usize],
             start_timeout: (self.below(3) > 0).then(|| seconds(1 + self.below(9))),
             max_start_failures: self.below(4) as u32,
+            kill_mode: [KillMode::Process, KillMode::Group][self.below(2) as usize],
             ..Policy::default()
         };
         self.override_policy(&policy)

@@ -94,11 +94,16 @@ fn published_failure(
     workers: &[(Generation, Pid, Role)],
     failed: Generation,
     given_up: bool,
+    cause: FailureCause,
 ) -> Action {
     let Publish(mut status) = published(workers) else {
         unreachable!()
     };
-    status.start_failure = Some(StartFailure { failed, given_up });
+    status.start_failure = Some(StartFailure {
+        failed,
+        given_up,
+        cause,
+    });
     Publish(status)
 }
 
@@ -174,14 +179,16 @@ fn after_a_failed_start_the_old_worker_stays_and_the_next_start_waits_for_the_in
     scenario.spawn(102);
     scenario.actions.clear();
     scenario.exit(102, 256);
-    scenario.expect(&[compat(
-        "new worker 102 seems to have failed to start, exit status:256",
-    )]);
+    let old = [(1, 101, Role::Old)];
+    scenario.expect(&[
+        compat("new worker 102 seems to have failed to start, exit status:256"),
+        published_failure(&old, 2, false, FailureCause::Exited(256)),
+    ]);
     assert_eq!(scenario.seconds_left(), Some(1));
     scenario.pass(1);
     scenario.expect(&[Spawn { generation: 3 }]);
     scenario.dispatch(Event::SpawnFailed);
-    scenario.expect(&[]);
+    scenario.expect(&[published_failure(&old, 3, false, FailureCause::Unknown)]);
     scenario.pass(1);
     scenario.expect(&[Spawn { generation: 4 }]);
 }
@@ -472,13 +479,180 @@ fn a_worker_that_is_not_ready_in_time_is_killed_and_its_start_has_failed() {
     ]);
     scenario.dispatch(Event::Ready(102));
     scenario.expect(&[]);
+    assert_eq!(scenario.seconds_left(), Some(5));
+    scenario.pass(5);
+    scenario.expect(&[note("worker 102 was killed, but has not ended yet")]);
     assert_eq!(scenario.seconds_left(), None);
     scenario.exit(102, 9);
     scenario.expect(&[
         compat("new worker 102 seems to have failed to start, exit status:9"),
-        published_failure(&[(1, 101, Role::Old)], 2, false),
+        published_failure(&[(1, 101, Role::Old)], 2, false, FailureCause::NotReady),
         Spawn { generation: 3 },
     ]);
+}
+
+#[test]
+fn each_worker_is_told_once_until_a_second_term_insists() {
+    let mut scenario = Scenario::up();
+    for pid in [102, 103] {
+        scenario.dispatch(Event::Hup);
+        scenario.spawn(pid);
+        scenario.pass(1);
+    }
+    let is_sent =
+        |action: &&Action| matches!(action, Send { signal, .. } if *signal != Signal::CONT);
+    let sent = |scenario: &mut Scenario| -> Vec<Action> {
+        let actions = std::mem::take(&mut scenario.actions);
+        actions.iter().filter(is_sent).cloned().collect()
+    };
+    let send = |pid, signal| Send { pid, signal };
+    let (quit, term) = (Signal::QUIT, Signal::TERM);
+    assert_eq!(sent(&mut scenario), [send(101, quit), send(102, quit)]);
+    scenario.policy.signal_on_term = Signal::QUIT;
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    let line = compat("received TERM, sending QUIT to all workers:103");
+    assert!(scenario.actions.contains(&line), "{:?}", scenario.actions);
+    assert_eq!(sent(&mut scenario), [send(103, quit)]);
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    assert_eq!(
+        sent(&mut scenario),
+        [101, 102, 103].map(|pid| send(pid, quit))
+    );
+    scenario.dispatch(Event::Finish(Signal::INT));
+    assert_eq!(
+        sent(&mut scenario),
+        [101, 102, 103].map(|pid| send(pid, term))
+    );
+}
+
+#[test]
+fn a_worker_that_could_not_be_signalled_is_told_again() {
+    let mut scenario = Scenario::up();
+    for pid in [102, 103] {
+        scenario.dispatch(Event::Hup);
+        scenario.spawn(pid);
+        scenario.actions.clear();
+        scenario.pass(1);
+        scenario.dispatch(Event::SignalFailed(101));
+        let told = &stopped(101, Signal::QUIT)[0];
+        assert!(scenario.actions.contains(told), "{:?}", scenario.actions);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_right_after_it_was_ready_has_failed_to_start() {
+    let mut scenario = Scenario::new();
+    scenario.policy.readiness = Readiness::Notify;
+    scenario.policy.max_start_failures = 2;
+    scenario.policy.interval = Duration::from_secs(5);
+    let crash = |scenario: &mut Scenario, pid, seconds| {
+        scenario.spawn(pid);
+        scenario.dispatch(Event::Ready(pid));
+        scenario.pass(seconds);
+        scenario.actions.clear();
+        scenario.exit(pid, 256);
+    };
+    crash(&mut scenario, 101, 2);
+    scenario.expect(&[
+        compat("worker 101 died unexpectedly with status:256, restarting"),
+        published_failure(&[], 1, false, FailureCause::Exited(256)),
+    ]);
+    assert_eq!(scenario.seconds_left(), Some(3));
+    scenario.pass(3);
+    scenario.expect(&[Spawn { generation: 2 }]);
+    // One that has lived for the interval is replaced at once, and the count begins anew.
+    crash(&mut scenario, 102, 5);
+    assert_eq!(scenario.actions.last(), Some(&Spawn { generation: 3 }));
+    crash(&mut scenario, 103, 2);
+    scenario.pass(3);
+    crash(&mut scenario, 104, 0);
+    assert_eq!(scenario.actions.last(), Some(&Finish(Outcome::GivenUp)));
+}
+
+#[test]
+fn a_signal_is_forwarded_to_the_worker_that_serves() {
+    let mut scenario = Scenario::new();
+    scenario.spawn(101);
+    scenario.actions.clear();
+    scenario.dispatch(Event::Forward(Signal::USR1));
+    scenario.expect(&[note("received USR1, no worker is up to get it")]);
+    scenario.pass(1);
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    for pid in [101, 102] {
+        scenario.actions.clear();
+        scenario.dispatch(Event::Forward(Signal::USR1));
+        scenario.expect(&[
+            note(&format!("received USR1, forwarding it to worker {pid}")),
+            Send {
+                pid,
+                signal: Signal::USR1,
+            },
+        ]);
+        scenario.pass(1);
+    }
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.actions.clear();
+    scenario.dispatch(Event::Forward(Signal::USR1));
+    scenario.expect(&[note("received USR1, no worker is up to get it")]);
+}
+
+#[test]
+fn hints_are_given_once() {
+    let mut scenario = Scenario::new();
+    let fail = |scenario: &mut Scenario, pid, status| {
+        scenario.spawn(pid);
+        scenario.actions.clear();
+        scenario.exit(pid, status);
+        scenario.pass(1);
+        let is_hint = |action: &&Action| matches!(action, Action::LogNote(_));
+        scenario
+            .actions
+            .iter()
+            .filter(is_hint)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(fail(&mut scenario, 101, 256), []);
+    assert_eq!(fail(&mut scenario, 102, 0), [note(hints::BACKGROUND)]);
+    assert_eq!(fail(&mut scenario, 103, 0), [note(hints::NEVER_UP)]);
+    assert_eq!(fail(&mut scenario, 104, 0), []);
+    // A program that has been up once is no wrong one.
+    let mut scenario = Scenario::up();
+    scenario.dispatch(Event::Hup);
+    for pid in 102..110 {
+        assert_eq!(fail(&mut scenario, pid, 256), []);
+    }
+}
+
+#[test]
+fn the_report_tells_what_is_going_on() {
+    let mut scenario = Scenario::new();
+    let activity = |scenario: &Scenario| scenario.supervisor.report().activity;
+    assert_eq!(activity(&scenario), Activity::Starting);
+    scenario.spawn(101);
+    assert_eq!(
+        scenario.supervisor.report().workers[0].role,
+        Role::Candidate
+    );
+    scenario.pass(1);
+    assert_eq!(activity(&scenario), Activity::Up);
+    scenario.policy.kill_old_delay = Duration::from_secs(5);
+    scenario.dispatch(Event::Hup);
+    assert_eq!(activity(&scenario), Activity::Restarting);
+    scenario.spawn(102);
+    scenario.pass(1);
+    assert_eq!(activity(&scenario), Activity::Restarting);
+    scenario.pass(5);
+    assert_eq!(activity(&scenario), Activity::Up);
+    scenario.exit(101, 0);
+    assert_eq!(scenario.supervisor.report().deaths, 0);
+    scenario.exit(102, 0);
+    assert_eq!(activity(&scenario), Activity::Starting);
+    assert_eq!(scenario.supervisor.report().deaths, 1);
+    scenario.spawn(103);
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    assert_eq!(activity(&scenario), Activity::Ending);
 }
 
 #[test]
@@ -488,40 +662,51 @@ fn a_restart_is_given_up_after_too_many_failed_starts_until_the_next_hup() {
     scenario.dispatch(Event::Hup);
     scenario.spawn(102);
     scenario.exit(102, 256);
+    // A fork that fails does not count.
     scenario.pass(1);
-    scenario.actions.clear();
     scenario.dispatch(Event::SpawnFailed);
+    scenario.pass(1);
+    scenario.spawn(104);
+    scenario.actions.clear();
+    scenario.exit(104, 256);
+    let cause = FailureCause::Exited(256);
     scenario.expect(&[
+        compat("new worker 104 seems to have failed to start, exit status:256"),
         note("giving up the restart after 2 failed starts, generation 1 is still serving"),
-        published_failure(&[(1, 101, Role::Current)], 3, true),
+        published_failure(&[(1, 101, Role::Current)], 4, true, cause),
     ]);
     assert_eq!(scenario.seconds_left(), None);
     scenario.pass(100);
     scenario.dispatch(Event::Hup);
     scenario.expect(&[
         compat("received HUP, spawning a new worker"),
-        published_failure(&[(1, 101, Role::Old)], 3, false),
-        Spawn { generation: 4 },
+        published_failure(&[(1, 101, Role::Old)], 4, false, cause),
+        Spawn { generation: 5 },
     ]);
-    scenario.spawn(104);
-    scenario.exit(104, 256);
-    scenario.pass(1);
     scenario.spawn(105);
-    scenario.actions.clear();
     scenario.exit(105, 256);
+    scenario.pass(1);
+    scenario.spawn(106);
+    scenario.actions.clear();
+    scenario.exit(106, 256);
     scenario.expect(&[
-        compat("new worker 105 seems to have failed to start, exit status:256"),
+        compat("new worker 106 seems to have failed to start, exit status:256"),
         note("giving up the restart after 2 failed starts, generation 1 is still serving"),
-        published_failure(&[(1, 101, Role::Current)], 5, true),
+        published_failure(
+            &[(1, 101, Role::Current)],
+            6,
+            true,
+            FailureCause::Exited(256),
+        ),
     ]);
     scenario.pass(1);
     scenario.dispatch(Event::Hup);
-    scenario.spawn(106);
+    scenario.spawn(107);
     scenario.actions.clear();
     scenario.pass(1);
     assert_eq!(
         scenario.actions[0],
-        published(&[(1, 101, Role::Old), (6, 106, Role::Current)])
+        published(&[(1, 101, Role::Old), (7, 107, Role::Current)])
     );
 }
 
@@ -538,7 +723,12 @@ fn a_hup_during_the_last_start_causes_a_restart_that_is_not_given_up_yet() {
     scenario.expect(&[
         compat("new worker 102 seems to have failed to start, exit status:256"),
         note("giving up the restart after 1 failed starts, generation 1 is still serving"),
-        published_failure(&[(1, 101, Role::Current)], 2, false),
+        published_failure(
+            &[(1, 101, Role::Current)],
+            2,
+            false,
+            FailureCause::Exited(256),
+        ),
         compat("received HUP, spawning a new worker"),
     ]);
     scenario.pass(1);
@@ -555,6 +745,7 @@ fn giving_up_without_a_worker_is_the_end() {
     scenario.expect(&[
         compat("new worker 101 seems to have failed to start, exit status:256"),
         note("giving up after 1 failed starts, no worker is left to serve"),
+        published_failure(&[], 1, false, FailureCause::Exited(256)),
         compat("exiting"),
         Finish(Outcome::GivenUp),
     ]);
@@ -578,7 +769,7 @@ fn the_end_after_giving_up_waits_for_signalled_workers() {
     scenario.exit(101, 0);
     scenario.expect(&[
         compat("worker 101 died, status:0"),
-        published_failure(&[], 3, false),
+        published_failure(&[], 3, false, FailureCause::Exited(256)),
         compat("exiting"),
         Finish(Outcome::GivenUp),
     ]);
@@ -605,13 +796,89 @@ fn a_worker_that_does_not_finish_in_time_is_killed() {
         note("worker 101 has not ended within --kill-timeout, killing it"),
         kill(101),
     ]);
-    assert_eq!(scenario.seconds_left(), Some(9));
-    scenario.pass(9);
+    assert_eq!(scenario.seconds_left(), Some(5));
+    scenario.pass(5);
+    scenario.expect(&[note("worker 101 was killed, but has not ended yet")]);
+    assert_eq!(scenario.seconds_left(), Some(4));
+    scenario.pass(4);
     scenario.expect(&[
         note("worker 102 has not ended within --kill-timeout, killing it"),
         kill(102),
     ]);
-    assert_eq!(scenario.seconds_left(), None);
+    assert_eq!(scenario.seconds_left(), Some(5));
+}
+
+#[test]
+fn a_hup_waits_for_a_candidate_that_was_killed_and_says_so() {
+    let mut scenario = announcing();
+    scenario.dispatch(Event::Hup);
+    scenario.spawn(102);
+    scenario.dispatch(Event::Hup);
+    scenario.pass(60);
+    scenario.actions.clear();
+    scenario.dispatch(Event::Hup);
+    let line = "received HUP, waiting for the end of worker 102, which was killed";
+    scenario.expect(&[note(line)]);
+    scenario.exit(102, 9);
+    scenario.spawn(103);
+    scenario.dispatch(Event::Ready(103));
+    scenario.pass(1);
+    assert!(scenario.actions.contains(&Spawn { generation: 4 }));
+}
+
+/// What [`published`] publishes while this worker, of generation 1, is told by TERM.
+fn published_with_remnant(pid: Pid, told: Time, workers: &[(Generation, Pid, Role)]) -> Action {
+    let Publish(mut status) = published(&[&[(1, pid, Role::Remnant)], workers].concat()) else {
+        unreachable!()
+    };
+    status.workers[0].stop = StopState::SignalledAt(told, Signal::TERM);
+    Publish(status)
+}
+
+#[test]
+fn the_rest_of_a_dead_worker_is_told_once_and_counts_as_old() {
+    let mut scenario = Scenario::up();
+    let left = |pid| Event::LeftOthers { pid, status: 9 };
+    scenario.pass(1);
+    scenario.dispatch(left(101));
+    let told = scenario.now;
+    let [term, cont] = stopped(101, Signal::TERM);
+    scenario.expect(&[
+        note("worker 101 has exited, sending TERM to the rest of its process group"),
+        term,
+        cont,
+        compat("worker 101 died unexpectedly with status:9, restarting"),
+        published_with_remnant(101, told, &[]),
+        Spawn { generation: 2 },
+    ]);
+    scenario.spawn(102);
+    scenario.actions.clear();
+    scenario.pass(1);
+    scenario.expect(&[published_with_remnant(
+        101,
+        told,
+        &[(2, 102, Role::Current)],
+    )]);
+    // A second report, after an upgrade, tells nothing new. The rest gets no forwarded signal, and no second TERM.
+    scenario.dispatch(left(101));
+    scenario.expect(&[]);
+    scenario.dispatch(Event::Finish(Signal::TERM));
+    let [term, cont] = stopped(102, Signal::TERM);
+    let line = compat("received TERM, sending TERM to all workers:102");
+    scenario.expect(&[line, term, cont]);
+    scenario.dispatch(left(102));
+    scenario.expect(&[note(
+        "worker 102 has exited, waiting for the rest of its process group",
+    )]);
+    scenario.exit(102, 0);
+    scenario.actions.clear();
+    scenario.exit(101, 9);
+    scenario.expect(&[
+        compat("worker 101 died, status:9"),
+        published(&[]),
+        compat("exiting"),
+        Finish(Outcome::Stopped),
+    ]);
 }
 
 /// If one of these words changed, an upgrade from version 0.1.0 would fail.

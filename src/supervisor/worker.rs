@@ -2,6 +2,7 @@
 
 use crate::saved::words;
 use crate::supervisor::policy::Time;
+use crate::supervisor::signal::Signal;
 
 /// A process ID.
 pub type Pid = i32;
@@ -31,6 +32,15 @@ words! {
         Current = "current",
         /// It has passed its check, but a newer worker has replaced it or is being started to replace it.
         Old = "old",
+        /// It has exited, but others in its process group have not.
+        Remnant = "remnant",
+    }
+}
+
+impl Role {
+    /// Whether the worker has passed its check and has not exited.
+    pub fn is_up(self) -> bool {
+        matches!(self, Role::Current | Role::Old)
     }
 }
 
@@ -38,19 +48,47 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
     NotSignalled,
-    /// It was sent the first signal to finish at this time.
-    SignalledAt(Time),
-    /// It was sent SIGKILL, because it had not exited, or was not ready, in time.
-    Killed,
+    /// It was sent the first signal to finish at this time, and this signal last.
+    SignalledAt(Time, Signal),
+    /// It was sent SIGKILL, because it had not exited, or was not ready, in time. If it is still there at this time,
+    /// the log says so once.
+    Killed(Option<Time>),
 }
 
-/// The content of the status file.
+/// The state that is published: the status file gets the workers, and the service manager gets the failure too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// The workers that have passed their check, oldest first.
     pub workers: Vec<Worker>,
-    /// Present if the last start failed and failures are published.
+    /// Present if the last start failed.
     pub start_failure: Option<StartFailure>,
+}
+
+/// The state that our control commands can see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub activity: Activity,
+    /// All live workers, oldest first.
+    pub workers: Vec<Worker>,
+    /// Present if the last start failed.
+    pub start_failure: Option<StartFailure>,
+    /// The number of times that a current worker has died unexpectedly in this process.
+    pub deaths: u64,
+}
+
+words! {
+    /// The activity of start_server.
+    pub enum Activity {
+        /// There is no current worker, and one is being started.
+        #[default]
+        Starting = "starting",
+        /// The current worker is up and nothing is in progress.
+        Up = "up",
+        /// The current worker is being replaced.
+        Restarting = "restarting",
+        /// No worker is started any more.
+        Ending = "ending",
+    }
 }
 
 /// A start that has failed.
@@ -59,4 +97,15 @@ pub struct StartFailure {
     pub failed: Generation,
     /// No start follows until the next restart.
     pub given_up: bool,
+    pub cause: FailureCause,
+}
+
+/// The reason why a start has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureCause {
+    /// There was no process, or the failure was before an upgrade.
+    Unknown,
+    /// `--start-timeout` was over.
+    NotReady,
+    Exited(WaitStatus),
 }

@@ -1,0 +1,13 @@
+//! Lines of the log that name the usual reasons why a worker does not come up. Each is logged once, but
+//! [`BACKGROUND`] once more after an upgrade.
+
+/// For the first worker that exits with status 0 during its check.
+pub const BACKGROUND: &str =
+    "a worker must stay in the foreground: when it exits during its check, even with status 0, its start has failed";
+
+/// For [`FAILURES`] failed starts, if no worker has come up yet.
+pub const NEVER_UP: &str = "no worker has come up so far; the usual reasons: \
+    the server binds its port by itself instead of using the socket in SERVER_STARTER_PORT, or it goes into the background";
+
+/// One or two failures may have a passing reason.
+pub const FAILURES: u32 = 3;
