@@ -32,6 +32,9 @@ pub enum Transport {
 impl Endpoint {
     /// Reads `[host:][u]port[=descriptor]`, with blanks around each part. The error is the reason alone.
     pub fn parse(text: &str) -> Result<Endpoint, &'static str> {
+        if text.contains("://") {
+            return Err("a URL; give a host and a port, as HOST:PORT");
+        }
         let (address, descriptor) = match text.split_once('=') {
             Some((address, number)) => (address.trim(), Some(parse_descriptor(number.trim())?)),
             None => (text.trim(), None),
@@ -42,6 +45,11 @@ impl Endpoint {
             None => (Transport::Tcp, port),
         };
         if !is_number(digits) {
+            // The text is an IPv4 address or a host name alone, which has dots, or it ends with the colon.
+            let is_missing = host.is_none() && digits.contains('.') || port.is_empty();
+            if is_missing && !text.trim().is_empty() {
+                return Err("the port is missing");
+            }
             return Err("the port must be a number, with a u before it for UDP");
         }
         let port = digits.parse().map_err(|_| "the port is above 65535")?;
@@ -201,7 +209,11 @@ mod tests {
             ("u 80", "must be a number"),
             ("uu80", "must be a number"),
             ("U80", "must be a number"),
-            ("host:", "must be a number"),
+            ("host:", "the port is missing"),
+            ("127.0.0.1", "the port is missing"),
+            ("app.example.org=4", "the port is missing"),
+            ("http://app.example.org:80/", "a URL"),
+            ("tcp://127.0.0.1:80", "a URL"),
             ("65536", "above 65535"),
             ("70000", "above 65535"),
             ("99999999999999999999", "above 65535"),

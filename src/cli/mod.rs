@@ -7,6 +7,7 @@ pub mod endpoint;
 #[cfg(test)]
 mod getopt_long;
 mod help;
+mod nearest;
 mod splitting;
 mod values;
 
@@ -56,6 +57,7 @@ pub struct Options {
     pub paths: Vec<PathBuf>,
     /// The mode of the files at `paths`.
     pub path_mode: u32,
+    pub path_owner: Option<PathOwner>,
     /// `None` means the longest backlog that the system allows.
     pub backlog: Option<i32>,
     /// Whether workers get systemd's description of the sockets in addition to Perl's.
@@ -71,6 +73,13 @@ pub struct Options {
     pub variables: Vec<(&'static str, OsString)>,
     /// The worker's program and its arguments; never empty.
     pub program: Vec<OsString>,
+}
+
+/// The owner of the files at `paths`: names or numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathOwner {
+    pub user: Option<OsString>,
+    pub group: Option<OsString>,
 }
 
 /// The destination of standard output and standard error that `--log-file` names.
@@ -103,7 +112,8 @@ pub fn parse(words: &[OsString], posixly_correct: bool) -> Result<Command, Error
         return Err(Error::statement(text));
     }
     if program.is_empty() {
-        return Err(Error::statement("server program not specified"));
+        let text = "server program not specified; see start_server --help";
+        return Err(Error::statement(text));
     }
     Ok(Command::Run(Box::new(run_options(&options, program)?)))
 }
@@ -124,22 +134,27 @@ fn control_command(options: &ParsedOptions) -> Result<Option<Command>, Error> {
         }),
         _ => Err(needs(command, "--pid-file and --status-file")),
     };
-    Ok(Some(if options.has("restart") {
-        Command::Restart(target("restart")?)
-    } else if options.has("upgrade") {
-        Command::Upgrade(target("upgrade")?)
-    } else if options.has("stop") {
-        Command::Stop {
+    let commands = ["restart", "upgrade", "stop", "status"];
+    let mut commands = commands.into_iter().filter(|name| options.has(name));
+    let command = match (commands.next(), commands.next()) {
+        (Some(first), Some(second)) => {
+            let text = format!("--{first} and --{second} cannot be given together");
+            return Err(Error::statement(text));
+        }
+        (command, _) => command,
+    };
+    Ok(Some(match command {
+        None => return Ok(None),
+        Some("restart") => Command::Restart(target("restart")?),
+        Some("upgrade") => Command::Upgrade(target("upgrade")?),
+        Some("stop") => Command::Stop {
             pid_file: pid_file("stop")?,
             timeout,
-        }
-    } else if options.has("status") {
-        Command::Status {
+        },
+        Some(_) => Command::Status {
             pid_file: pid_file("status")?,
             status_file: options.path("status-file"),
-        }
-    } else {
-        return Ok(None);
+        },
     }))
 }
 
@@ -155,6 +170,7 @@ fn run_options(options: &ParsedOptions, program: Vec<OsString>) -> Result<Option
         ports,
         paths: options.paths()?,
         path_mode: options.path_mode()?,
+        path_owner: options.path_owner()?,
         backlog: options.backlog()?,
         listen_fds: options.has("listen-fds"),
         dir: options.dir()?,
@@ -180,9 +196,11 @@ fn policy(options: &ParsedOptions, ports: &[Endpoint]) -> Result<Policy, Error> 
         interval: options.seconds("interval")?.unwrap_or(default.interval),
         signal_on_hup: options.signal("signal-on-hup", default.signal_on_hup)?,
         signal_on_term: options.signal("signal-on-term", default.signal_on_term)?,
+        forwarded: options.forwarded()?,
         readiness,
         start_timeout: Some(start_timeout).filter(|time| !time.is_zero()),
         max_start_failures: options.number("max-start-failures")?.unwrap_or(0),
+        kill_mode: options.kill_mode()?,
         ..default
     })
 }
@@ -190,7 +208,7 @@ fn policy(options: &ParsedOptions, ports: &[Endpoint]) -> Result<Policy, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::policy::Readiness;
+    use crate::supervisor::policy::{KillMode, Readiness};
     use crate::supervisor::signal::Signal;
 
     fn read(line: &[&str]) -> Result<Command, Error> {
@@ -346,8 +364,82 @@ mod tests {
 
     #[test]
     fn refusals_name_option_value_and_reason() {
-        let table: [(&[&str], &str); 33] = [
-            (&[], "server program not specified"),
+        let table: [(&[&str], &str); 53] = [
+            (&["--path-owner=", "prog"], "--path-owner needs a value"),
+            (
+                &["--path-owner=a:", "prog"],
+                "--path-owner=a:: there is no group after the colon",
+            ),
+            (
+                &["--path-owner=:", "prog"],
+                "--path-owner=:: there is no group after the colon",
+            ),
+            (
+                &["--kill-mode=all", "prog"],
+                "--kill-mode=all: not process, mixed or group",
+            ),
+            (
+                &["--forward-signal=HUP", "prog"],
+                "--forward-signal=HUP: start_server needs this signal itself",
+            ),
+            (
+                &["--forward-signal=14", "prog"],
+                "--forward-signal=14: start_server needs this signal itself",
+            ),
+            (
+                &["--forward-signal=KILL", "prog"],
+                "--forward-signal=KILL: no process can catch this signal",
+            ),
+            (
+                &["--forward-signal=40", "prog"],
+                "--forward-signal=40: not one of the signals 1 to 31",
+            ),
+            (
+                &["--forward-signal=SOON", "prog"],
+                "--forward-signal=SOON: not a signal of this system",
+            ),
+            (&[], "server program not specified; see start_server --help"),
+            (
+                &["--prot=80", "prog"],
+                "--prot is not an option; did you mean --port?",
+            ),
+            (
+                &["--workers=8", "prog"],
+                "--workers is not an option; see start_server --help",
+            ),
+            (
+                &["--interval", "--", "prog"],
+                "--interval needs a value, and -- is not one",
+            ),
+            (
+                &["--interval", "--port=80", "prog"],
+                "--interval needs a value, and --port=80 is not one",
+            ),
+            (
+                &["--port", "--", "prog"],
+                "--port needs a value, and -- is not one",
+            ),
+            (
+                &["--signal-on-hup", "--port", "prog"],
+                "--signal-on-hup needs a value, and --port is not one",
+            ),
+            (
+                &["--ready", "--", "prog"],
+                "--ready needs a value, and -- is not one",
+            ),
+            (
+                &["--port=127.0.0.1", "prog"],
+                "--port=127.0.0.1: the port is missing",
+            ),
+            (&["--port=http://a:80", "prog"], "--port=http://a:80: a URL"),
+            (
+                &["--path=a", "--path=./a", "prog"],
+                "--path=./a: the same path is given twice",
+            ),
+            (
+                &["--path=b//a", "--path=b/./a", "prog"],
+                "--path=b/./a: the same path is given twice",
+            ),
             (&["--port=80"], "server program not specified"),
             (&["--port"], "--port needs a value"),
             (&["--port=", "prog"], "--port needs a value"),
@@ -363,7 +455,10 @@ mod tests {
                 &["--port=80=3", "--port=81=3", "prog"],
                 "--port=81=3: another --port claims",
             ),
-            (&["--path=a", "--path=a", "prog"], "--path=a: given twice"),
+            (
+                &["--path=a", "--path=a", "prog"],
+                "--path=a: the same path is given twice",
+            ),
             (
                 &["--interval=1.5", "prog"],
                 "--interval=1.5: not a whole number",
@@ -429,6 +524,62 @@ mod tests {
         for (line, message) in table {
             let error = read(line).unwrap_err().to_string();
             assert!(error.starts_with(message), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn owners() {
+        let owner = |value: &str| run(&["--path-owner", value, "prog"]).path_owner.unwrap();
+        let names = |user: &str, group: &str| {
+            let name = |name: &str| (!name.is_empty()).then(|| name.into());
+            PathOwner {
+                user: name(user),
+                group: name(group),
+            }
+        };
+        assert_eq!(owner("app"), names("app", ""));
+        assert_eq!(owner(":www"), names("", "www"));
+        assert_eq!(owner("1000:33"), names("1000", "33"));
+        assert_eq!(owner("a:b:c"), names("a", "b:c"));
+    }
+
+    #[test]
+    fn the_kill_mode_is_a_word_of_systemd() {
+        let table = [
+            (&["prog"][..], KillMode::Process),
+            (&["--kill-mode=process", "prog"], KillMode::Process),
+            (&["--kill-mode=mixed", "prog"], KillMode::Mixed),
+            (&["--kill-mode", "group", "prog"], KillMode::Group),
+        ];
+        for (line, mode) in table {
+            assert_eq!(run(line).policy.kill_mode, mode, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn forwarded_signals_are_collected() {
+        let line = [
+            "--forward-signal=ttin",
+            "--forward-signal",
+            "SIGUSR1",
+            "prog",
+        ];
+        let expected = ["TTIN", "USR1"].map(|name| Signal::parse(name).unwrap());
+        assert_eq!(run(&line).policy.forwarded, expected);
+    }
+
+    #[test]
+    fn two_control_commands_are_refused() {
+        let commands = ["restart", "upgrade", "stop", "status"];
+        for (index, first) in commands.iter().enumerate() {
+            for second in &commands[index + 1..] {
+                for pair in [[first, second], [second, first]] {
+                    let words = pair.map(|name| format!("--{name}"));
+                    let line = [&words[0], &words[1], "--pid-file=p", "--status-file=s"];
+                    let message = format!("--{first} and --{second} cannot be given together");
+                    assert_eq!(read(&line).unwrap_err().to_string(), message);
+                }
+            }
         }
     }
 

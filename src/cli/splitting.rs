@@ -4,6 +4,7 @@
 //! lexopt takes the words apart. This code adds the rules of Perl's Getopt::Long: names in any case, unique prefixes,
 //! and `-port=80` or `+port=80` for `--port=80`. The test `getopt_long` compares this code with Getopt::Long.
 
+use super::nearest::nearest;
 use super::values::{needs_value, ParsedOptions};
 use crate::error::Error;
 use lexopt::{Arg, Parser};
@@ -47,6 +48,9 @@ pub const EXTENSIONS: &[(&str, Takes)] = &[
     ("max-start-failures", Takes::Value),
     ("kill-timeout", Takes::Value),
     ("path-mode", Takes::Value),
+    ("path-owner", Takes::Value),
+    ("forward-signal", Takes::Value),
+    ("kill-mode", Takes::Value),
     ("listen-fds", Takes::Nothing),
     ("upgrade", Takes::Nothing),
     ("status", Takes::Nothing),
@@ -176,7 +180,10 @@ impl Splitter {
             (Some((first, _)), Some((second, _))) => {
                 format!("{name} is ambiguous: it may be --{first} or --{second}")
             }
-            (None, _) => format!("{name} is not an option; see start_server --help"),
+            (None, _) => match nearest(&typed) {
+                Some(option) => format!("{name} is not an option; did you mean --{option}?"),
+                None => format!("{name} is not an option; see start_server --help"),
+            },
         };
         Err(Error::statement(text))
     }

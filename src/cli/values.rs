@@ -1,14 +1,35 @@
 //! The options in the order of the command line, and their values as paths, numbers, signals and endpoints. Pure.
 
 use super::endpoint::Endpoint;
-use super::LogTarget;
+use super::{LogTarget, PathOwner};
 use crate::error::Error;
-use crate::supervisor::policy::{parse_whole, Readiness};
+use crate::saved::Value;
+use crate::supervisor::policy::{parse_whole, KillMode, Readiness};
 use crate::supervisor::signal::Signal;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The signals that steer start_server, that it uses for its own timer, whose action its workers inherit, or that are
+/// faults of its own.
+const OURS: [Signal; 12] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::CHLD,
+    Signal::ALRM,
+    Signal::PIPE,
+    Signal::SEGV,
+    Signal::BUS,
+    Signal::ILL,
+    Signal::FPE,
+    Signal::TRAP,
+];
+
+/// The signals above this one are queued, and the handler notes only that a signal has come.
+const LAST_FORWARDED: i32 = 31;
 
 /// The options in the order of the command line. An option that takes no value has an empty one.
 #[derive(Default)]
@@ -48,7 +69,7 @@ impl ParsedOptions {
         let mut last = None;
         for value in self.all(option) {
             let number = parse_whole(&value.to_string_lossy());
-            last = Some(number.map_err(|reason| Error::option(option, value, reason))?);
+            last = Some(number.map_err(|reason| refuse(option, value, reason))?);
         }
         Ok(last)
     }
@@ -63,13 +84,35 @@ impl ParsedOptions {
             return Ok(default);
         };
         let signal = Signal::parse(&value.to_string_lossy());
-        signal.ok_or_else(|| Error::option(option, value, "not a signal of this system"))
+        signal.ok_or_else(|| refuse(option, value, "not a signal of this system"))
+    }
+
+    /// The signals that are passed on to the worker.
+    pub fn forwarded(&self) -> Result<Vec<Signal>, Error> {
+        let mut signals = Vec::new();
+        for value in self.all("forward-signal") {
+            let refuse = |reason| Err(refuse("forward-signal", value, reason));
+            match Signal::parse(&value.to_string_lossy()) {
+                None => return refuse("not a signal of this system"),
+                Some(signal) if signal.number() > LAST_FORWARDED => {
+                    return refuse("not one of the signals 1 to 31");
+                }
+                Some(Signal::KILL | Signal::STOP) => {
+                    return refuse("no process can catch this signal");
+                }
+                Some(signal) if OURS.contains(&signal) => {
+                    return refuse("start_server needs this signal itself");
+                }
+                Some(signal) => signals.push(signal),
+            }
+        }
+        Ok(signals)
     }
 
     pub fn ports(&self) -> Result<Vec<Endpoint>, Error> {
         let mut ports: Vec<Endpoint> = Vec::new();
         for value in self.all("port") {
-            let refuse = |reason| Error::option("port", value, reason);
+            let refuse = |reason| refuse("port", value, reason);
             let text = value.to_str().ok_or("that is not a host name");
             let port = text.and_then(Endpoint::parse).map_err(refuse)?;
             let claimed = |other: &Endpoint| other.descriptor == port.descriptor;
@@ -87,8 +130,10 @@ impl ParsedOptions {
             if value.is_empty() {
                 return Err(needs_value("path"));
             }
-            if paths.iter().any(|path| path.as_os_str() == value) {
-                return Err(Error::option("path", value, "given twice"));
+            let is_same = |path: &PathBuf| without_dot(path) == without_dot(value.as_ref());
+            if paths.iter().any(is_same) {
+                let reason = "the same path is given twice";
+                return Err(Error::option("path", value, reason));
             }
             paths.push(value.into());
         }
@@ -104,7 +149,30 @@ impl ParsedOptions {
             .filter(|text| !text.starts_with('+'))
             .and_then(|text| u32::from_str_radix(text, 8).ok())
             .filter(|&mode| mode <= 0o777)
-            .ok_or_else(|| Error::option("path-mode", value, "not an octal mode from 0 to 0777"))
+            .ok_or_else(|| refuse("path-mode", value, "not an octal mode from 0 to 0777"))
+    }
+
+    pub fn path_owner(&self) -> Result<Option<PathOwner>, Error> {
+        let Some(value) = self.last("path-owner") else {
+            return Ok(None);
+        };
+        let bytes = value.as_bytes();
+        let (user, group) = match bytes.iter().position(|&byte| byte == b':') {
+            Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+            None => (bytes, None),
+        };
+        if group.is_some_and(|group| group.is_empty()) {
+            return Err(refuse(
+                "path-owner",
+                value,
+                "there is no group after the colon",
+            ));
+        }
+        let name = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
+        Ok(Some(PathOwner {
+            user: (!user.is_empty()).then(|| name(user)),
+            group: group.map(name),
+        }))
     }
 
     pub fn backlog(&self) -> Result<Option<i32>, Error> {
@@ -142,7 +210,7 @@ impl ParsedOptions {
         let Some(value) = self.last("ready") else {
             return Ok(Readiness::Interval);
         };
-        let refuse = |reason| Err(Error::option("ready", value, reason));
+        let refuse = |reason| Err(refuse("ready", value, reason));
         let text = value.to_string_lossy();
         let number = match &*text {
             "interval" => return Ok(Readiness::Interval),
@@ -156,6 +224,17 @@ impl ParsedOptions {
                 refuse("a --port claims that descriptor too")
             }
             Some(number) => Ok(Readiness::Descriptor(number)),
+        }
+    }
+
+    pub fn kill_mode(&self) -> Result<KillMode, Error> {
+        let mut mode = KillMode::default();
+        let Some(value) = self.last("kill-mode") else {
+            return Ok(mode);
+        };
+        match mode.read(&value.to_string_lossy()) {
+            Some(()) => Ok(mode),
+            None => Err(refuse("kill-mode", value, "not process, mixed or group")),
         }
     }
 
@@ -179,6 +258,20 @@ impl ParsedOptions {
         }
         Ok(variables)
     }
+}
+
+/// The error for a value that cannot be used. A word with two dashes was probably meant as the next option.
+fn refuse(option: &'static str, value: &OsStr, reason: &'static str) -> Error {
+    if value.as_bytes().starts_with(b"--") {
+        let value = value.to_string_lossy();
+        return Error::statement(format!("--{option} needs a value, and {value} is not one"));
+    }
+    Error::option(option, value, reason)
+}
+
+/// Removes a dot at the beginning. A comparison of paths ignores every other component that is a dot.
+fn without_dot(path: &Path) -> &Path {
+    path.strip_prefix(".").unwrap_or(path)
 }
 
 pub fn needs_value(option: &str) -> Error {
