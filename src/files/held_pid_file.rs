@@ -1,18 +1,21 @@
 //! The pid file of a start_server that is running, seen from another process.
 
 use crate::error::{Error, Reason};
-use crate::files::owned::open_regular;
+use crate::files::owned::{folder_of, identity, is_shared, open_regular};
 use crate::supervisor::worker::Pid;
 use crate::sys::fd::{self, Lock, Locked};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use crate::sys::{self, holders, process};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A pid file whose lock is held, with the pid that it contains.
 pub struct Held {
     pub pid: Pid,
+    path: PathBuf,
     file: File,
 }
 
@@ -25,23 +28,45 @@ pub enum Absent {
 }
 
 impl Held {
-    /// Reads the file and makes sure that a process holds the lock.
+    /// Reads the file, and makes sure that a process holds the lock. On Linux it also makes sure that it is the process
+    /// with this pid.
     pub fn open(path: &Path) -> Result<Held, Absent> {
         let file = open_regular(path, OpenOptions::new().read(true)).map_err(|error| {
-            let absent = if error.kind() == io::ErrorKind::NotFound {
-                Absent::NotRunning
-            } else {
-                Absent::Unusable
-            };
-            absent(refuse(path, error))
+            if error.kind() == io::ErrorKind::NotFound {
+                let reason = format!("start_server is not running: {}", Reason::from(error));
+                return Absent::NotRunning(refuse(path, reason));
+            }
+            Absent::Unusable(refuse(path, error))
         })?;
         let unusable = |reason| Absent::Unusable(refuse(path, reason));
         let pid = read_pid(&file).map_err(unusable)?;
-        if is_held(&file) {
-            return Ok(Held { pid, file });
+        if !is_held(&file) {
+            let reason =
+                format!("start_server is not running: process {pid} does not hold the lock");
+            return Err(Absent::NotRunning(refuse(path, reason)));
         }
-        let reason = format!("start_server is not running: process {pid} does not hold the lock");
-        Err(Absent::NotRunning(refuse(path, reason)))
+        let path = path.to_path_buf();
+        let held = Held { pid, path, file };
+        held.check().map_err(Absent::Unusable)?;
+        Ok(held)
+    }
+
+    /// Makes sure that the pid is that of the process which holds the lock.
+    pub fn check(&self) -> Result<(), Error> {
+        let Held { pid, path, file } = self;
+        let users = process::users(*pid).unwrap_or_default();
+        let is_trusted = |user| process::is_trusted(user) || users.contains(&user);
+        check_owner(path, file, is_trusted).map_err(|reason| refuse(path, reason))?;
+        // The number may be stale, and in another pid namespace the holder of the lock has another number.
+        if holders::has_locked(*pid, file) == Some(false) {
+            let holder = match holders::any_locker(file) {
+                Some(other) => format!("process {other} holds it"),
+                None => "its holder may run in another pid namespace".to_string(),
+            };
+            let reason = format!("process {pid} does not hold the lock: {holder}");
+            return Err(refuse(path, reason));
+        }
+        Ok(())
     }
 
     /// The time at which start_server wrote its pid, when it started.
@@ -49,18 +74,53 @@ impl Held {
         self.file.metadata().and_then(|file| file.modified()).ok()
     }
 
-    /// Whether its start_server is still running.
+    /// Whether its start_server is still running. When it has ended, the lock may belong to another process that has
+    /// waited for it.
     pub fn is_held(&self) -> bool {
         is_held(&self.file)
+            && holders::has_locked(self.pid, &self.file).unwrap_or_else(|| self.is_at_path())
+    }
+
+    fn is_at_path(&self) -> bool {
+        is_at(&self.path, &self.file).unwrap_or(false)
     }
 }
 
-/// Makes sure that no running start_server holds this pid file. Called before the start-up creates anything.
-pub fn refuse_if_held(path: &Path) -> Result<(), Error> {
+/// Whether a path leads to an open file.
+pub fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    Ok(identity(&fs::metadata(path)?) == identity(&file.metadata()?))
+}
+
+/// Makes sure that no running start_server holds this pid file, and that it is a pid file if it is there. Called before
+/// the start-up creates anything.
+pub fn check_free(path: &Path) -> Result<(), Error> {
     match open_regular(path, OpenOptions::new().read(true)) {
-        Ok(file) if is_held(&file) => Err(already_running(path, &file)),
-        // `PidFile::lock` reports any other error of the file.
-        Ok(_) | Err(_) => Ok(()),
+        Ok(file) if is_held(&file) => Err(refuse_locked(path, &file)),
+        Ok(file) => check_may_overwrite(path, &file).map_err(|reason| refuse(path, reason)),
+        // `PidFile::lock` reports the error.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Refuses a file that must not be overwritten: one with another text than a pid file, and one that somebody else may
+/// have put there, to change later what we have written.
+pub fn check_may_overwrite(path: &Path, file: &File) -> Result<(), Reason> {
+    if !is_pid_file(file)? {
+        return Err("it contains something else than a pid".into());
+    }
+    check_owner(path, file, process::is_trusted)
+}
+
+/// Refuses a file that a user who is not trusted could have put there: the file or a link to it belongs to him, and
+/// the folder lets him make files.
+fn check_owner(path: &Path, file: &File, is_trusted: impl Fn(u32) -> bool) -> Result<(), Reason> {
+    if !is_shared(folder_of(path), &is_trusted)? {
+        return Ok(());
+    }
+    let users = [fs::symlink_metadata(path)?.uid(), file.metadata()?.uid()];
+    match users.into_iter().find(|user| !is_trusted(*user)) {
+        Some(user) => Err(format!("it belongs to user {user}, who could change it").into()),
+        None => Ok(()),
     }
 }
 
@@ -76,13 +136,22 @@ pub fn is_held(file: &File) -> bool {
     }
 }
 
-/// The error for a pid file that another start_server holds.
-pub fn already_running(path: &Path, file: &File) -> Error {
-    let holder = match read_pid(file) {
-        Ok(pid) => format!("process {pid}"),
-        Err(_) => "another process".to_string(),
+/// The error for a pid file on which another process holds a lock.
+pub fn refuse_locked(path: &Path, file: &File) -> Error {
+    // A start_server that has just locked the file has not written its pid yet.
+    let written = read_pid(file).ok();
+    let is_stale = written.is_some_and(|pid| holders::has_locked(pid, file) == Some(false));
+    let pid = written.filter(|_| !is_stale);
+    let holder = match pid.or_else(|| holders::any_locker(file)) {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_string(),
     };
-    refuse(path, format!("start_server is already running as {holder}"))
+    let reason = if is_held(file) && !is_stale {
+        format!("start_server is already running as {holder}")
+    } else {
+        format!("{holder} holds a lock on it")
+    };
+    refuse(path, reason)
 }
 
 /// An error that names the pid file.
@@ -91,16 +160,30 @@ pub fn refuse(path: &Path, reason: impl Into<Reason>) -> Error {
 }
 
 fn read_pid(file: &File) -> Result<Pid, Reason> {
-    let mut text = Vec::new();
-    // A pid file is short. The beginning of any other file is enough to refuse it.
-    file.take(64).read_to_end(&mut text)?;
-    parse(&text).ok_or("it contains no pid".into())
+    parse(&read_beginning(file)?).ok_or("it contains no pid".into())
 }
 
-/// Parses a pid, which must be on the only line of the text.
+/// Whether a file contains a pid, or nothing because its start_server was killed too early.
+fn is_pid_file(file: &File) -> io::Result<bool> {
+    let text = read_beginning(file)?;
+    let is_short = text.len() < BEGINNING;
+    Ok(is_short && (text.trim_ascii().is_empty() || parse(&text).is_some()))
+}
+
+/// More bytes than any pid file has.
+const BEGINNING: usize = 64;
+
+/// A pid file is short. The beginning of any other file is enough to refuse it. The position in the file stays.
+fn read_beginning(file: &File) -> io::Result<Vec<u8>> {
+    let mut text = vec![0; BEGINNING];
+    let count = sys::retry(|| file.read_at(&mut text, 0))?;
+    text.truncate(count);
+    Ok(text)
+}
+
+/// Parses a pid, which may only have blanks and newlines around it.
 fn parse(text: &[u8]) -> Option<Pid> {
-    let digits = text.strip_suffix(b"\n").unwrap_or(text);
-    let digits = std::str::from_utf8(digits).ok()?;
+    let digits = std::str::from_utf8(text.trim_ascii()).ok()?;
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.parse().ok().filter(|_| is_number)?;
     // A signal to 0 or a negative number would go to a whole group of processes.
@@ -112,12 +195,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pid_file_is_one_number_on_one_line() {
+    fn a_pid_file_is_one_number() {
         for (text, pid) in [
             ("1\n", 1),
             ("4711\n", 4711),
             ("4711", 4711),
             ("2147483647\n", i32::MAX),
+            (" 1\n", 1),
+            ("1 \n", 1),
+            ("\t1\r\n\n", 1),
         ] {
             assert_eq!(parse(text.as_bytes()), Some(pid), "{text:?}");
         }
@@ -127,13 +213,10 @@ mod tests {
             "0\n",
             "-1\n",
             "+1\n",
-            " 1\n",
-            "1 \n",
-            "1\n\n",
             "1\n2\n",
+            "1 2\n",
             "init\n",
             "2147483648\n",
-            "1\r\n",
             "0x1",
         ];
         for text in refused {

@@ -2,7 +2,7 @@
 
 use crate::saved::record;
 use crate::sys::file;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -41,6 +41,15 @@ pub fn folder_of(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
+/// Whether a user who is not trusted can make files in a folder, because it belongs to him or is like /tmp.
+pub fn is_shared(folder: &Path, is_trusted: impl Fn(u32) -> bool) -> io::Result<bool> {
+    let folder = fs::metadata(folder)?;
+    Ok(folder.mode() & STICKY != 0 || !is_trusted(folder.uid()))
+}
+
+/// The mode bit of folders in which every user can make files, but not remove those of others [sticky(7), unlink(2)].
+pub const STICKY: u32 = 0o1000;
+
 /// A file that we created. It is removed when this value is dropped, unless another file has its path by then.
 pub struct OwnedFile(SavedFile);
 
@@ -55,11 +64,6 @@ record! {
 }
 
 impl OwnedFile {
-    /// The file that is at `path` now becomes ours.
-    pub fn at(path: &Path, role: &str) -> io::Result<OwnedFile> {
-        Ok(OwnedFile::new(path, role, &fs::symlink_metadata(path)?))
-    }
-
     /// The file with this metadata becomes ours. It is at `path` already, or will be soon.
     pub fn new(path: &Path, role: &str, metadata: &Metadata) -> OwnedFile {
         OwnedFile(SavedFile {
@@ -75,6 +79,15 @@ impl OwnedFile {
         (self.0.device, self.0.inode) = identity(metadata);
     }
 
+    pub fn path(&self) -> &OsStr {
+        &self.0.path
+    }
+
+    /// Whether this is the metadata of this file.
+    pub fn is(&self, metadata: &Metadata) -> bool {
+        identity(metadata) == (self.0.device, self.0.inode)
+    }
+
     pub fn save(&self) -> SavedFile {
         self.0.clone()
     }
@@ -88,11 +101,9 @@ impl OwnedFile {
 
 impl Drop for OwnedFile {
     fn drop(&mut self) {
-        let OwnedFile(file) = self;
-        let is_ours = |found: Metadata| identity(&found) == (file.device, file.inode);
-        if fs::symlink_metadata(&file.path).is_ok_and(is_ours) {
+        if fs::symlink_metadata(self.path()).is_ok_and(|found| self.is(&found)) {
             // We are about to end and cannot act on an error. The next start can handle a file that is left.
-            let _ = fs::remove_file(&file.path);
+            let _ = fs::remove_file(self.path());
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The pid file of this process: the line `PID`, and a lock that is held for as long as start_server lives.
 
 use crate::error::Error;
-use crate::files::held_pid_file::{already_running, is_held, refuse};
-use crate::files::owned::{identity, open_regular, OwnedFile, SavedFile};
+use crate::files::held_pid_file::{check_may_overwrite, is_at, is_held, refuse, refuse_locked};
+use crate::files::owned::{open_regular, OwnedFile, SavedFile};
 use crate::saved::record;
 use crate::sys::fd::{self, Lock, Locked};
-use crate::sys::{inherit, process};
+use crate::sys::{inherit, poll, process};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Our locked pid file.
 pub struct PidFile {
@@ -29,10 +31,16 @@ record! {
 
 const PID_FILE_ROLE: &str = "pid";
 
+/// Together with [`POLL_INTERVAL`]: give up after two seconds.
+const ATTEMPTS: u32 = 200;
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
 impl PidFile {
-    /// Opens and locks the file. Writes nothing yet.
+    /// Opens and locks the file. Writes nothing yet. Gives up if other processes keep a shared lock on it.
+    ///
+    /// The process whose pid is written must call this, because others check that it holds the lock.
     pub fn lock(path: &Path) -> Result<PidFile, Error> {
-        loop {
+        for attempt in 1..=ATTEMPTS {
             let (file, created) = open(path).map_err(|error| refuse(path, error))?;
             let fail = |error: io::Error| {
                 if created {
@@ -43,22 +51,31 @@ impl PidFile {
             };
             match fd::try_lock(file.as_fd(), Lock::Exclusive).map_err(fail)? {
                 Locked::Yes => {}
-                Locked::HeldByAnother if is_held(&file) => {
-                    return Err(already_running(path, &file))
+                Locked::HeldByAnother if attempt == ATTEMPTS || is_held(&file) => {
+                    return Err(refuse_locked(path, &file));
                 }
                 // Another process held a shared lock for a moment, in `is_held`.
-                Locked::HeldByAnother => continue,
+                Locked::HeldByAnother => {
+                    // This poll only waits. If it fails, the next attempt comes sooner, which does no harm.
+                    let _ = poll::wait(&mut [], Some(POLL_INTERVAL));
+                    continue;
+                }
+            }
+            // Between our open and our lock, the process that held the lock may have removed the file and exited.
+            if !is_at(path, &file).unwrap_or(false) {
+                continue;
             }
             let metadata = file.metadata().map_err(fail)?;
-            // Between our open and our lock, the process that held the lock may have removed the file and exited.
-            if fs::metadata(path).is_ok_and(|found| identity(&found) == identity(&metadata)) {
-                return Ok(PidFile {
-                    path: path.to_path_buf(),
-                    ours: created.then(|| OwnedFile::new(path, PID_FILE_ROLE, &metadata)),
-                    file,
-                });
+            if !created {
+                check_may_overwrite(path, &file).map_err(|reason| refuse(path, reason))?;
             }
+            return Ok(PidFile {
+                path: path.to_path_buf(),
+                ours: created.then(|| OwnedFile::new(path, PID_FILE_ROLE, &metadata)),
+                file,
+            });
         }
+        Err(refuse(path, "it is replaced again and again"))
     }
 
     /// Writes the pid of this process.
@@ -77,6 +94,12 @@ impl PidFile {
         Ok(())
     }
 
+    /// The time at which the pid was written, in seconds since 1970.
+    pub fn written_at(&self) -> Option<u64> {
+        let modified = self.file.metadata().and_then(|file| file.modified()).ok()?;
+        Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs())
+    }
+
     pub fn save(&self) -> (SavedPidFile, Option<SavedFile>) {
         let fd = self.file.as_raw_fd();
         (SavedPidFile { fd }, self.ours.as_ref().map(OwnedFile::save))
@@ -92,10 +115,10 @@ impl PidFile {
     }
 }
 
-/// Returns the file, and true if it had to be created.
+/// Returns the file, and true if it had to be created. Nobody else may write to it, whatever the umask is.
 fn open(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
+    options.read(true).write(true).mode(0o644);
     match options.create_new(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Ok((open_regular(path, options.create_new(false))?, false))

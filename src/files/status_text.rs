@@ -1,109 +1,44 @@
 //! The text of the status file, rendered and parsed. Pure.
 //!
-//! Each worker that has passed its check has a line `GENERATION:PID`. Other lines begin with a word instead of a
-//! generation. Perl's start_server ignores them. The Ruby listener for unicorn fails on a line that has more than two
-//! fields, as `upgraded` has.
+//! Each worker that has passed its check has a line `GENERATION:PID`, and there is no other line: the Ruby listener for
+//! unicorn fails on a line that does not have two fields, and scripts send signals to the number after the colon.
 
-use crate::supervisor::worker::{Generation, Pid, StartFailure, Status};
+use crate::supervisor::worker::{Generation, Pid, Status};
 
 /// The contents of a status file, as its reader finds them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The generation and the process of each worker that has passed its check.
     pub workers: Vec<(Generation, Pid)>,
-    pub start_failure: Option<StartFailure>,
-    pub upgrades: Upgrades,
+    /// Whether start_server 0.1.0 wrote the file. Only that version had lines that begin with a word.
+    pub is_of_0_1_0: bool,
+    /// The number of the last upgrade of start_server 0.1.0, if it failed.
+    pub failed_upgrade: u64,
 }
 
-/// The attempts of start_server to replace itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Upgrades {
-    /// The number of attempts, including those that failed.
-    pub attempts: u64,
-    /// The last attempt that succeeded.
-    pub last: Option<Upgrade>,
-}
-
-/// An upgrade that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upgrade {
-    pub attempt: u64,
-    /// In seconds since 1970.
-    pub time: u64,
-    /// The version that start_server has had since then.
-    pub version: String,
-}
-
-impl Upgrades {
-    /// Whether the last attempt failed.
-    pub fn has_failed(&self) -> bool {
-        self.attempts > self.last.as_ref().map_or(0, |last| last.attempt)
-    }
-}
-
-pub fn render(status: &Status, upgrades: &Upgrades) -> String {
-    let mut text = String::new();
-    for worker in &status.workers {
-        text += &format!("{}:{}\n", worker.generation, worker.pid);
-    }
-    if let Some(StartFailure { failed, given_up }) = status.start_failure {
-        text += &format!("failed:{failed}\n");
-        if given_up {
-            text += &format!("given-up:{failed}\n");
-        }
-    }
-    if let Some(last) = &upgrades.last {
-        let (time, version) = (last.time, &last.version);
-        text += &format!("upgraded:{}:{time}:{version}\n", last.attempt);
-    }
-    if upgrades.has_failed() {
-        text += &format!("upgrade-failed:{}\n", upgrades.attempts);
-    }
-    text
+pub fn render(status: &Status) -> String {
+    let lines = status.workers.iter();
+    let lines = lines.map(|worker| format!("{}:{}\n", worker.generation, worker.pid));
+    lines.collect()
 }
 
 /// Parses the text of any start_server. A line of an unknown form is ignored.
 pub fn parse(text: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
-        // `None` means that the line has another form.
-        let _ = parse_line(key, value, &mut snapshot);
+        match key {
+            "failed" | "given-up" | "upgraded" => snapshot.is_of_0_1_0 = true,
+            "upgrade-failed" => {
+                snapshot.is_of_0_1_0 = true;
+                snapshot.failed_upgrade = value.parse().unwrap_or_default();
+            }
+            _ => {
+                let worker = key.parse().ok().zip(value.parse().ok());
+                snapshot.workers.extend(worker.filter(|(_, pid)| *pid > 0));
+            }
+        }
     }
     snapshot
-}
-
-fn parse_line(key: &str, value: &str, snapshot: &mut Snapshot) -> Option<()> {
-    let upgrades = &mut snapshot.upgrades;
-    match key {
-        "failed" | "given-up" => {
-            snapshot.start_failure = Some(StartFailure {
-                failed: value.parse().ok()?,
-                given_up: key == "given-up",
-            });
-        }
-        "upgraded" => {
-            let upgrade = parse_upgrade(value)?;
-            upgrades.attempts = upgrades.attempts.max(upgrade.attempt);
-            upgrades.last = Some(upgrade);
-        }
-        "upgrade-failed" => upgrades.attempts = upgrades.attempts.max(value.parse().ok()?),
-        generation => {
-            let worker = (generation.parse().ok()?, value.parse().ok()?);
-            snapshot.workers.push(worker);
-        }
-    }
-    Some(())
-}
-
-fn parse_upgrade(text: &str) -> Option<Upgrade> {
-    let (attempt, rest) = text.split_once(':')?;
-    let (time, version) = rest.split_once(':')?;
-    let is_version = version.bytes().all(|byte| byte.is_ascii_graphic());
-    Some(Upgrade {
-        attempt: attempt.parse().ok()?,
-        time: time.parse().ok()?,
-        version: is_version.then(|| version.to_string())?,
-    })
 }
 
 #[cfg(test)]
@@ -111,8 +46,7 @@ mod tests {
     use super::*;
     use crate::supervisor::worker::{Role, StopState, Worker};
 
-    /// A status that is rendered to this snapshot.
-    fn status(snapshot: &Snapshot) -> Status {
+    fn status(workers: &[(Generation, Pid)]) -> Status {
         let worker = |&(generation, pid): &(Generation, Pid)| Worker {
             pid,
             generation,
@@ -120,80 +54,49 @@ mod tests {
             stop: StopState::NotSignalled,
         };
         Status {
-            workers: snapshot.workers.iter().map(worker).collect(),
-            start_failure: snapshot.start_failure,
+            workers: workers.iter().map(worker).collect(),
+            start_failure: None,
         }
     }
 
     #[test]
     fn rendered_text_is_parsed_again() {
-        let start_failure = |given_up| {
-            Some(StartFailure {
-                failed: 12,
-                given_up,
-            })
-        };
-        let table = [
-            (vec![(9, 300), (10, 12)], None, "9:300\n10:12\n"),
-            (vec![(9, 300)], start_failure(false), "9:300\nfailed:12\n"),
-            (
-                vec![(9, 300)],
-                start_failure(true),
-                "9:300\nfailed:12\ngiven-up:12\n",
-            ),
-            (vec![], None, ""),
-        ];
-        for (workers, start_failure, text) in table {
-            let upgrades = Upgrades::default();
-            let snapshot = Snapshot {
-                workers,
-                start_failure,
-                upgrades,
-            };
-            assert_eq!(render(&status(&snapshot), &snapshot.upgrades), text);
-            assert_eq!(parse(text), snapshot);
-        }
-    }
-
-    #[test]
-    fn rendered_upgrades_are_parsed_again() {
-        let upgrade = |attempt| Upgrade {
-            attempt,
-            time: 1_795_000_000,
-            version: "0.2.0".to_string(),
-        };
-        let table = [
-            (1, None, "upgrade-failed:1\n"),
-            (2, Some(upgrade(2)), "upgraded:2:1795000000:0.2.0\n"),
-            (
-                3,
-                Some(upgrade(2)),
-                "upgraded:2:1795000000:0.2.0\nupgrade-failed:3\n",
-            ),
-        ];
-        for (attempts, last, text) in table {
-            let upgrades = Upgrades { attempts, last };
-            assert_eq!(render(&Status::default(), &upgrades), text);
-            assert_eq!(parse(text).upgrades, upgrades);
+        for (workers, text) in [(vec![(9, 300), (10, 12)], "9:300\n10:12\n"), (vec![], "")] {
+            assert_eq!(render(&status(&workers)), text);
+            assert_eq!(parse(text).workers, workers);
         }
     }
 
     #[test]
     fn other_lines_are_ignored() {
-        let text = "failed:x\n\n:\n1:\n:2\nx:y\n3:4:5\n7:8\n99999999999999999999:1\n7:-\nkilled:3\nupgraded:1:2";
-        let workers = vec![(7, 8)];
-        assert_eq!(
-            parse(text),
-            Snapshot {
-                workers,
-                ..Snapshot::default()
-            }
-        );
+        let text = "\n:\n1:\n:2\nx:y\n3:4:5\n7:8\n99999999999999999999:1\n7:-\nkilled:3";
+        let expected = Snapshot {
+            workers: vec![(7, 8)],
+            ..Snapshot::default()
+        };
+        assert_eq!(parse(text), expected);
+    }
+
+    #[test]
+    fn the_words_of_0_1_0_are_no_workers() {
+        for (line, failed_upgrade) in [
+            ("failed:3", 0),
+            ("given-up:3", 0),
+            ("upgraded:1:1795000000:0.1.0", 0),
+            ("upgrade-failed:4", 4),
+        ] {
+            let expected = Snapshot {
+                workers: vec![(7, 8)],
+                is_of_0_1_0: true,
+                failed_upgrade,
+            };
+            assert_eq!(parse(&format!("7:8\n{line}\n")), expected);
+        }
     }
 
     #[test]
     fn a_million_random_texts() {
-        const WORDS: [&str; 15] = [
+        const WORDS: [&str; 13] = [
             "",
             "\n",
             ":",
@@ -203,18 +106,16 @@ mod tests {
             "+",
             " ",
             "failed",
-            "given-up",
-            "upgraded",
             "upgrade-failed",
             "18446744073709551615",
             "\0",
             "é",
         ];
         crate::fuzz::random_texts(&WORDS, |text| {
-            let snapshot = parse(text);
+            let workers = parse(text).workers;
             assert_eq!(
-                parse(&render(&status(&snapshot), &snapshot.upgrades)),
-                snapshot,
+                parse(&render(&status(&workers))).workers,
+                workers,
                 "{text:?}"
             );
         });
