@@ -1,22 +1,28 @@
 //! Reports to the service manager that runs us, by sd_notify(3): ready, reloading, stopping, and a status line.
 
-use crate::error::{Error, Reason};
+use crate::error::Reason;
+use crate::log::lines::Log;
 use crate::saved::{record, words};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::Status;
 use crate::sys::datagram::{Datagrams, SendOutcome};
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// The connection to the service manager.
 pub struct ServiceManager {
-    /// `None` without a service manager.
-    socket: Option<Datagrams>,
+    /// `None` without a service manager. The error says why there is no socket.
+    socket: Option<Result<Datagrams, Reason>>,
     known: SavedServiceManager,
     /// The messages that were not sent yet, oldest first.
     queue: Vec<SavedMessage>,
     /// The time of the next attempt, after the service manager had no room.
     retry: Option<Time>,
+    /// The value of `NOTIFY_SOCKET`.
+    address: String,
+    /// The service manager could not be reached, which was logged.
+    has_failed: bool,
 }
 
 words! {
@@ -50,21 +56,24 @@ const RETRY: Duration = Duration::from_millis(100);
 const CAPACITY: usize = 64;
 
 impl ServiceManager {
-    /// `address` is the value of `NOTIFY_SOCKET`.
-    pub fn new(address: Option<&OsStr>) -> Result<ServiceManager, Error> {
-        let address = address.filter(|address| !address.is_empty());
-        let socket = address.map(|address| {
-            Datagrams::to(address).map_err(|error| {
-                let (address, reason) = (address.to_string_lossy(), Reason::from(error));
-                Error::statement(format!("NOTIFY_SOCKET={address}: {reason}"))
-            })
+    /// `address` is the value of `NOTIFY_SOCKET`. An address that cannot be used is no reason not to serve: the first
+    /// message reports it.
+    pub fn new(address: Option<OsString>) -> ServiceManager {
+        let address = address.unwrap_or_default();
+        let socket = (!address.is_empty()).then(|| {
+            if !address.as_bytes().starts_with(b"/") && !address.as_bytes().starts_with(b"@") {
+                return Err("neither an absolute path nor an abstract name".into());
+            }
+            Datagrams::to(&address).map_err(Reason::from)
         });
-        Ok(ServiceManager {
-            socket: socket.transpose()?,
+        ServiceManager {
+            socket,
             known: SavedServiceManager::default(),
             queue: Vec::new(),
             retry: None,
-        })
+            address: address.to_string_lossy().into_owned(),
+            has_failed: false,
+        }
     }
 
     pub fn save(&self) -> (SavedServiceManager, Vec<SavedMessage>) {
@@ -127,19 +136,29 @@ impl ServiceManager {
     }
 
     /// Sends the messages in the queue, as far as the service manager has room for them.
-    pub fn flush(&mut self, now: Time) {
+    pub fn flush(&mut self, now: Time, log: &mut Log) {
         self.retry = None;
-        let Some(socket) = &self.socket else {
+        let Some(socket) = &mut self.socket else {
             return self.queue.clear();
         };
         while let Some(message) = self.queue.first() {
-            match socket.send(message.text.as_bytes()) {
-                // Supervision does not depend on a service manager that has gone.
-                SendOutcome::Sent | SendOutcome::Failed => {}
-                SendOutcome::TryAgain => {
+            let outcome = socket
+                .as_mut()
+                .map(|socket| socket.send(message.text.as_bytes()));
+            // Supervision does not depend on a service manager that has gone.
+            let failure = match outcome {
+                Ok(SendOutcome::Sent) => None,
+                Ok(SendOutcome::TryAgain) => {
                     self.retry = Some(now + RETRY);
                     return;
                 }
+                Ok(SendOutcome::Failed(error)) => Some(Reason::from(error)),
+                Err(reason) => Some(reason.clone()),
+            };
+            if let Some(reason) = failure.filter(|_| !std::mem::replace(&mut self.has_failed, true))
+            {
+                let address = &self.address;
+                log.note(&format!("cannot reach NOTIFY_SOCKET={address}: {reason}"));
             }
             self.queue.remove(0);
         }
@@ -156,15 +175,17 @@ impl ServiceManager {
 
 /// Describes the workers in one line for the operator.
 fn describe(status: &Status) -> String {
-    let mut workers = status.workers.iter().rev();
-    let mut line = match workers.next() {
+    let workers = || status.workers.iter().rev();
+    let serving = workers().find(|worker| worker.role.is_up());
+    let mut line = match serving {
         Some(worker) => format!(
             "generation {} (pid {}) serves",
             worker.generation, worker.pid
         ),
-        None => "no worker is up yet".to_string(),
+        None => "no worker is up".to_string(),
     };
-    let old: Vec<String> = workers.map(|worker| worker.pid.to_string()).collect();
+    let old = workers().filter(|worker| Some(*worker) != serving);
+    let old: Vec<String> = old.map(|worker| worker.pid.to_string()).collect();
     if !old.is_empty() {
         line += &format!(", old workers: {}", old.join(","));
     }

@@ -6,10 +6,11 @@ use crate::saved::record;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::sys::exec::{self, FdMapping, Program};
-use crate::sys::{fd, inherit};
+use crate::sys::poll::{self, Interest};
+use crate::sys::{fd, inherit, process};
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct LogCommand {
     pid: Option<Pid>,
     /// The command is not started again before this time.
     not_before: Time,
-    /// The descriptors 0, 1 and 2 of the command: the pipe, and the output and the error of our caller.
+    /// The descriptors 0, 1 and 2 of the command: the pipe, and the output and the error of our caller or /dev/null.
     streams: [OwnedFd; 3],
 }
 
@@ -40,15 +41,67 @@ record! {
 /// The pause before a log command that has exited is started again.
 const LOG_COMMAND_PAUSE: Duration = Duration::from_secs(1);
 
+/// Refuses a command whose program the shell does not find, before anything is created. As under Perl this concerns
+/// programs with a plain name; the shell alone knows what any other line means.
+pub fn check<'a>(line: &OsStr, environment: impl Iterator<Item = &'a CStr>) -> Result<(), Error> {
+    let Some(program) = line.to_str().and_then(program_of) else {
+        return Ok(());
+    };
+    let test = Program {
+        candidates: vec![exec::SHELL.into()],
+        arguments: vec![c"sh".into(), c"-c".into(), FIND.into(), c_string(program)],
+        ..Program::default()
+    };
+    // If no process can be made, the check is left out. The start of the log command then fails too. That failure is
+    // logged, and the start is repeated.
+    let found = exec::spawn(&test, environment).map(|forked| process::wait(forked.pid));
+    if found.is_ok_and(|status| status.is_some_and(|status| status != 0)) {
+        let value = format!("|{}", line.to_string_lossy());
+        let reason = format!("the shell finds no program {program}");
+        return Err(Error::option("log-file", value, reason));
+    }
+    Ok(())
+}
+
+/// Looks for a program, builtin or keyword of the shell. A path is tested directly, because `command -v` of some shells
+/// accepts a path to a file that cannot be executed.
+const FIND: &CStr = c"case $0 in */*) test -f \"$0\" && test -x \"$0\" ;; *) command -v \"$0\" ;; esac >/dev/null 2>&1";
+
+/// The program that a line starts, if it is a plain word.
+fn program_of(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let first = words.next()?;
+    let program = if first == "exec" {
+        words.next()?
+    } else {
+        first
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./+-".contains(&byte);
+    let is_option = program.starts_with('-');
+    (program.bytes().all(is_plain) && !is_option).then_some(program)
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_default()
+}
+
 impl LogCommand {
     /// Creates the pipe and returns its writing end. The first `tick` starts the command.
+    ///
+    /// A daemon holds no copy of its caller's output: `$(start_server --daemonize ...)` and ssh wait until the last
+    /// copy is closed.
     pub fn new<'a>(
         line: &OsStr,
+        is_daemon: bool,
         environment: impl Iterator<Item = &'a CStr>,
     ) -> io::Result<(LogCommand, OwnedFd)> {
         let (reader, writer) = fd::pipe()?;
-        let output = fd::duplicate(io::stdout().as_fd(), 3)?;
-        let error = fd::duplicate(io::stderr().as_fd(), 3)?;
+        let (output, error) = if is_daemon {
+            (fd::open_null()?, fd::open_null()?)
+        } else {
+            let copy = |stream: BorrowedFd| fd::duplicate(stream, 3);
+            (copy(io::stdout().as_fd())?, copy(io::stderr().as_fd())?)
+        };
         let command = LogCommand::with_streams(line, environment, [reader, output, error])?;
         Ok((command, writer))
     }
@@ -63,6 +116,8 @@ impl LogCommand {
                 candidates: vec![exec::SHELL.into()],
                 arguments: vec![c"sh".into(), c"-c".into(), CString::new(line.as_bytes())?],
                 descriptors: FdMapping::in_order(&streams.each_ref()),
+                // The command ends when it has read everything. Ctrl-C must not end it before the last lines come.
+                own_group: true,
                 ..Program::default()
             },
             environment: environment.map(CString::from).collect(),
@@ -70,6 +125,10 @@ impl LogCommand {
             not_before: Time::ZERO,
             streams,
         })
+    }
+
+    pub fn pid(&self) -> Option<Pid> {
+        self.pid
     }
 
     /// The time at which `tick` has something to do.
@@ -89,6 +148,17 @@ impl LogCommand {
                 log.note(&Error::action("start the log command", "", error).to_string());
                 self.not_before = now + LOG_COMMAND_PAUSE;
             }
+        }
+    }
+
+    /// Starts the command for the last lines, if it is not running: a service manager that signals all processes at once
+    /// has ended it too early. The command ends with the pipe.
+    pub fn tick_at_exit(&mut self, now: Time, log: &mut Log) {
+        let mut rest = [Interest::readable(self.streams[0].as_fd())];
+        let polled = poll::wait(&mut rest, Some(Duration::ZERO));
+        if polled.is_ok() && rest[0].happened() {
+            self.not_before = now;
+            self.tick(now, log);
         }
     }
 
@@ -130,5 +200,34 @@ impl LogCommand {
             not_before: now + saved.pause.unwrap_or_default(),
             ..LogCommand::with_streams(line, environment, [reader, output, error])?
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_word_is_looked_up() {
+        let table = [
+            ("cat", Some("cat")),
+            ("exec logger -t app", Some("logger")),
+            ("/usr/bin/tee -a out >/dev/null", Some("/usr/bin/tee")),
+            ("while read x; do echo; done", Some("while")),
+            ("", None),
+            ("exec", None),
+            ("TZ=UTC ts", None),
+            ("cat>>out", None),
+            ("'my program' x", None),
+            ("~/bin/log", None),
+            ("$LOGGER", None),
+            ("exec -a x cat", None),
+            ("2>err cat", None),
+            ("(cat)", None),
+            ("true; cat", None),
+        ];
+        for (line, program) in table {
+            assert_eq!(program_of(line), program, "{line}");
+        }
     }
 }

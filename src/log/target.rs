@@ -2,16 +2,17 @@
 
 use crate::cli::LogTarget;
 use crate::error::Error;
+use crate::files::owned::{folder_of, is_shared};
 use crate::log::command::{LogCommand, SavedLogCommand};
 use crate::log::lines::{Log, SavedLog};
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
-use crate::sys::fd;
+use crate::sys::{fd, process};
 use std::ffi::CStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The log of this process: our own lines, and the target that receives them and the output of the workers.
@@ -26,9 +27,10 @@ pub struct LogOutput {
 
 impl LogOutput {
     /// Opens the file or creates the pipe. Nothing is written there before `redirect`. A log command gets
-    /// `environment`.
+    /// `environment`, and our caller's output unless `is_daemon` says that the caller must not wait for us.
     pub fn open<'a>(
         target: Option<LogTarget>,
+        is_daemon: bool,
         environment: impl Iterator<Item = &'a CStr>,
     ) -> Result<LogOutput, Error> {
         let mut command = None;
@@ -39,10 +41,11 @@ impl LogOutput {
                 Some(file.into())
             }
             Some(LogTarget::Command(line)) => {
-                let (started, writer) = LogCommand::new(line, environment).map_err(|error| {
-                    let value = format!("|{}", line.to_string_lossy());
-                    Error::option("log-file", value, error)
-                })?;
+                let (started, writer) =
+                    LogCommand::new(line, is_daemon, environment).map_err(|error| {
+                        let value = format!("|{}", line.to_string_lossy());
+                        Error::option("log-file", value, error)
+                    })?;
                 command = Some(started);
                 Some(writer)
             }
@@ -93,6 +96,19 @@ impl LogOutput {
         }
     }
 
+    /// Starts the log command once more, if it has died and has left lines in the pipe. Called when the last lines have
+    /// been flushed, as far as the pipe had room.
+    pub fn tick_at_exit(&mut self, now: Time) {
+        if let Some(command) = &mut self.command {
+            command.tick_at_exit(now, &mut self.lines);
+        }
+    }
+
+    /// The log command, if one is running.
+    pub fn command(&self) -> Option<Pid> {
+        self.command.as_ref()?.pid()
+    }
+
     /// Notes that a process has exited. Returns whether it was the log command.
     pub fn exited(&mut self, pid: Pid, status: WaitStatus, now: Time) -> bool {
         let command = self.command.as_mut();
@@ -127,15 +143,37 @@ impl LogOutput {
     }
 }
 
-/// Opens a log for appending. Never waits.
+/// Opens a log for appending. Never waits: neither for the reader of a FIFO, nor for the carrier of a terminal line,
+/// nor for a process that has a lease on the file [fcntl(2) of Linux].
 fn open(path: &Path) -> io::Result<File> {
-    // Opening a FIFO for writing waits for a reader, so this function is the reader until the FIFO is open. After that,
-    // a write without another reader fails, as with any pipe.
+    let found = fs::symlink_metadata(path).ok();
+    if let Some(link) = found.filter(Metadata::is_symlink) {
+        check_link(path, &link)?;
+    }
+    // A FIFO without a reader cannot be opened without waiting, so this function is the reader until the FIFO is open.
+    // After that, a write without another reader fails, as with any pipe.
     let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut reading = OpenOptions::new();
     reading.read(true).custom_flags(libc::O_NONBLOCK);
     let _reader = is_fifo.then(|| reading.open(path)).transpose()?;
-    OpenOptions::new().append(true).create(true).open(path)
+    let mut appending = OpenOptions::new();
+    appending.append(true).create(true);
+    let file = appending
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    // Workers inherit the open file, and do not expect a write to fail because a FIFO is full.
+    fd::set_blocking(file.as_fd())?;
+    Ok(file)
+}
+
+/// Refuses a link that another user has made: he would choose the file to which we append.
+fn check_link(path: &Path, link: &Metadata) -> io::Result<()> {
+    let user = link.uid();
+    if process::is_trusted(user) || !is_shared(folder_of(path), process::is_trusted)? {
+        return Ok(());
+    }
+    let reason = format!("it is a link that belongs to user {user}");
+    Err(io::Error::other(reason))
 }
 
 fn redirect_output(fd: BorrowedFd) -> io::Result<()> {
