@@ -47,6 +47,16 @@ pub fn is_activated() -> bool {
     number("LISTEN_PID") == Some(process::id())
 }
 
+/// Adds a hint to an error of binding, if a service manager has made sockets for another process.
+pub fn explain(error: Error) -> Error {
+    match number("LISTEN_PID").filter(|_| number("LISTEN_FDS").is_some()) {
+        Some(pid) if pid != process::id() => Error::statement(format!(
+            "{error}; the sockets of LISTEN_FDS are for process {pid}, as LISTEN_PID says: a wrapper has to exec start_server"
+        )),
+        _ => error,
+    }
+}
+
 fn number(variable: &str) -> Option<i32> {
     env::var_os(variable)?.to_str()?.parse().ok()
 }

@@ -1,22 +1,24 @@
 //! Binding: makes the sockets of the plan.
 
-use super::activation::InheritedSocket;
 use super::folder_lock::lock_folders;
 use super::in_the_way::{check_path, describe_holders, PathState};
-use super::plan::{claimed_numbers, plan, PlannedSocket, SocketSource};
-use super::{BoundSocket, Listeners, FILE_ROLE};
+use super::plan::{claimed_numbers, PlannedSocket, SocketSource};
+use super::{BoundSocket, Listeners, Origin, PathAccess, FILE_ROLE};
 use crate::cli::endpoint::Endpoint;
 use crate::cli::Options;
 use crate::error::{Error, Reason};
 use crate::files::owned::OwnedFile;
 use crate::supervisor::worker::Pid;
+use crate::sys::address::{self, Address};
 use crate::sys::{fd, holders, socket};
+use std::fs::{self, Metadata};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::lchown;
 use std::path::Path;
-use std::{fs, io};
 
-/// Binds every port and path that is not among the `inherited` sockets. Returns the listeners and lines for the log.
+/// Binds every port and path of the plan. Returns the listeners and lines for the log.
 ///
 /// `orphans` are workers of a start_server that is gone. If one of them holds an address, the error says so.
 ///
@@ -24,17 +26,16 @@ use std::{fs, io};
 /// All errors that can be foreseen are returned before the first socket is bound.
 pub fn bind(
     options: &Options,
-    inherited: Vec<InheritedSocket>,
+    mut plan: Vec<PlannedSocket>,
     orphans: &[Pid],
 ) -> Result<(Listeners, Vec<String>), Error> {
-    let mut plan = plan(options, inherited)?;
     let mut binder = Binder {
         claimed: claimed_numbers(options, &plan)?,
-        path_mode: options.path_mode,
+        path_access: PathAccess::new(options),
         orphans,
-        files: Vec::new(),
         notes: Vec::new(),
     };
+    binder.path_access.owner()?;
     let locks = lock_folders(&options.paths);
     for planned in &mut plan {
         if let SocketSource::Path(path, state) = &mut planned.source {
@@ -54,30 +55,44 @@ pub fn bind(
     let listeners = Listeners {
         sockets: sockets.into_iter().flatten().collect(),
         listen_fds: options.listen_fds,
-        files: binder.files,
+        path_access: binder.path_access,
     };
     Ok((listeners, binder.notes))
 }
 
-/// Carries out the plan, and collects the socket files and the lines for the log.
+/// Carries out the plan, and collects the lines for the log.
 struct Binder<'a> {
     /// The numbers that sockets will have in the worker. No socket of ours may have such a number now.
     claimed: Vec<RawFd>,
-    path_mode: u32,
+    path_access: PathAccess,
     orphans: &'a [Pid],
-    files: Vec<OwnedFile>,
     notes: Vec<String>,
 }
 
 impl Binder<'_> {
     fn bind(&mut self, planned: PlannedSocket) -> Result<BoundSocket, Error> {
         let (name, backlog) = (planned.name, planned.backlog);
-        let socket = match planned.source {
-            SocketSource::Inherited(socket) => socket,
-            SocketSource::Port(port, address) => self.bind_port(port, &address, backlog)?,
-            SocketSource::Path(path, state) => self
-                .bind_path(path, state, backlog)
-                .map_err(|error| Error::option("path", path, Error::action("bind", "", error)))?,
+        let (socket, origin) = match planned.source {
+            SocketSource::Inherited(socket) => (socket, Origin::Inherited),
+            SocketSource::Port(port, address) => {
+                let socket = self.bind_port(port, &address, backlog)?;
+                // The system has chosen the number of port 0. Where a port can always listen again, nobody needs it.
+                let chosen = if socket::SHUTDOWN_IS_SHOWN {
+                    None
+                } else {
+                    address::of_socket(socket.as_fd()).ok()
+                };
+                match chosen {
+                    Some(Address::Inet(chosen)) => (socket, Origin::Port(chosen)),
+                    Some(Address::Unix(_)) | None => (socket, Origin::Port(address)),
+                }
+            }
+            SocketSource::Path(path, state) => {
+                let (socket, file) = self.bind_path(path, state, backlog).map_err(|reason| {
+                    Error::option("path", path, Error::action("bind", "", reason))
+                })?;
+                (socket, Origin::Path(file))
+            }
         };
         let socket = fd::move_off(socket, |number| self.claimed.contains(&number))
             .map_err(|error| Error::action("place the socket of", &name, error))?;
@@ -86,6 +101,8 @@ impl Binder<'_> {
             name,
             socket,
             backlog,
+            origin,
+            is_dead: false,
         })
     }
 
@@ -115,19 +132,36 @@ impl Binder<'_> {
         path: &Path,
         state: PathState,
         backlog: Option<i32>,
-    ) -> io::Result<OwnedFd> {
+    ) -> Result<(OwnedFd, OwnedFile), Reason> {
         if state == PathState::StaleSocket {
             let note = format!("removing existing socket file:{}", path.display());
             self.notes.push(note);
             fs::remove_file(path)?;
         }
-        let socket = socket::bind_unix(path.as_os_str(), self.path_mode)?;
-        // The file is ours, since bind has made it: remove it even if its inode cannot be read.
-        let file = OwnedFile::at(path, FILE_ROLE).inspect_err(|_| drop(fs::remove_file(path)))?;
-        self.files.push(file);
+        let (socket, metadata) = bind_path(path, &self.path_access, backlog)?;
+        Ok((socket, OwnedFile::new(path, FILE_ROLE, &metadata)))
+    }
+}
+
+/// Binds a Unix socket at a path where there is no file, and returns the metadata of its file.
+pub(super) fn bind_path(
+    path: &Path,
+    access: &PathAccess,
+    backlog: Option<i32>,
+) -> Result<(OwnedFd, Metadata), Reason> {
+    let (user, group) = access.owner().map_err(|error| error.to_string())?;
+    let socket = socket::bind_unix(path.as_os_str(), access.mode)?;
+    let finish = || {
+        // No process can connect before the socket listens.
+        if (user, group) != (None, None) {
+            lchown(path, user, group)?;
+        }
         if let Some(backlog) = backlog {
             socket::listen(socket.as_fd(), backlog)?;
         }
-        Ok(socket)
-    }
+        fs::symlink_metadata(path)
+    };
+    // The file is ours, since bind has made it.
+    let metadata = finish().inspect_err(|_| drop(fs::remove_file(path)))?;
+    Ok((socket, metadata))
 }

@@ -7,12 +7,9 @@ use crate::files::owned::folder_of;
 use crate::sys::fd::{self, Lock, Locked};
 use crate::sys::{file, poll};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The lowest free descriptor numbers are for sockets, so locks are kept above them.
-const LOWEST_LOCK_FD: RawFd = 100;
 
 /// Together with [`POLL_INTERVAL`]: give up after two seconds and bind without the lock.
 const ATTEMPTS: u32 = 200;
@@ -33,8 +30,7 @@ pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
 }
 
 fn lock_folder(folder: &Path) -> io::Result<OwnedFd> {
-    let opened = file::open_folder(folder)?;
-    let folder = fd::duplicate(opened.as_fd(), LOWEST_LOCK_FD)?;
+    let folder = fd::move_up(file::open_folder(folder)?);
     for _ in 0..ATTEMPTS {
         if let Locked::Yes = fd::try_lock(folder.as_fd(), Lock::Exclusive)? {
             return Ok(folder);

@@ -22,7 +22,8 @@ pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<PathState, Error> {
     path_state(path, orphans).map_err(|reason| Error::option("path", path, reason))
 }
 
-fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
+/// The state of a path, or the reason why a socket must not be bound there.
+pub fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
     address::check_unix_path(path.as_os_str())?;
     let Ok(metadata) = fs::symlink_metadata(path) else {
         // Usually there is no file. With any other error bind fails too, and reports it.
@@ -62,7 +63,11 @@ pub fn describe_holders(holders: &[Holder], orphans: &[Pid]) -> String {
     for holder in holders {
         text += if text.is_empty() { ": " } else { "; " };
         text += &format!("process {} ({})", holder.pid, holder.name);
-        if orphans.contains(&holder.pid) {
+        let parent = holder.ancestors.first().copied();
+        let parent = parent.filter(|parent| holders::name(*parent) == "start_server");
+        if let Some(parent) = parent {
+            text += &format!(", a child of process {parent} (start_server)");
+        } else if orphans.contains(&holder.pid) {
             text += ", a worker of a start_server that is gone";
         }
     }

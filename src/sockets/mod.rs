@@ -1,7 +1,7 @@
 //! The sockets that all workers share. start_server keeps them open as long as it runs, so that no connection is lost.
 //!
 //! The options come in, and the sockets that a service manager has made. The variables and descriptors for each
-//! worker go out. [`plan`] decides which sockets there will be, and [`bind`](mod@bind) makes them;
+//! worker go out. [`plan`](mod@plan) decides which sockets there will be, and [`bind`](mod@bind) makes them;
 //! [`folder_lock`] and [`in_the_way`] keep us from taking a socket that is in use.
 
 pub mod activation;
@@ -9,19 +9,24 @@ mod bind;
 mod folder_lock;
 mod in_the_way;
 mod plan;
+mod renew;
 
 pub use bind::bind;
+pub use plan::plan;
 
+use crate::cli::{Options, PathOwner};
 use crate::error::Error;
 use crate::files::owned::{OwnedFile, SavedFile};
 use crate::log::lines::Log;
 use crate::saved::record;
+use crate::sys::address::{self, Address};
 use crate::sys::exec::FdMapping;
 use crate::sys::poll::{self, Interest};
-use crate::sys::{inherit, socket};
+use crate::sys::{account, inherit, socket};
 use crate::variable::assignment;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -30,8 +35,7 @@ pub struct Listeners {
     sockets: Vec<BoundSocket>,
     /// With `--listen-fds` workers also get the variables of systemd's protocol.
     listen_fds: bool,
-    /// The files of Unix sockets. They are removed when this is dropped.
-    files: Vec<OwnedFile>,
+    path_access: PathAccess,
 }
 
 struct BoundSocket {
@@ -41,6 +45,53 @@ struct BoundSocket {
     number: RawFd,
     /// The length of its accept queue; `None` for UDP, and for an inherited socket that no option asks for.
     backlog: Option<i32>,
+    origin: Origin,
+    /// A worker has shut it down, and nobody can connect to it any more.
+    is_dead: bool,
+}
+
+/// The origin of a socket.
+enum Origin {
+    /// It was bound to this address.
+    Port(SocketAddr),
+    /// It has a file of ours, which is removed when this is dropped.
+    Path(OwnedFile),
+    /// A service manager has made it.
+    Inherited,
+}
+
+/// The access to the files of Unix sockets.
+struct PathAccess {
+    mode: u32,
+    owner: Option<PathOwner>,
+}
+
+impl PathAccess {
+    fn new(options: &Options) -> PathAccess {
+        PathAccess {
+            mode: options.path_mode,
+            owner: options.path_owner.clone(),
+        }
+    }
+
+    /// Finds the numbers of the user and of the group that are to own the files.
+    fn owner(&self) -> Result<(Option<u32>, Option<u32>), Error> {
+        let Some(PathOwner { user, group }) = &self.owner else {
+            return Ok((None, None));
+        };
+        let find = |name: &Option<OsString>, find: fn(&OsStr) -> Option<u32>, kind| {
+            let Some(name) = name else {
+                return Ok(None);
+            };
+            let reason = format!("there is no {kind} of this name");
+            let found = find(name).ok_or_else(|| Error::option("path-owner", name, reason));
+            found.map(Some)
+        };
+        Ok((
+            find(user, account::user, "user")?,
+            find(group, account::group, "group")?,
+        ))
+    }
 }
 
 record! {
@@ -63,27 +114,40 @@ impl Listeners {
             number: bound.number,
             backlog: bound.backlog,
         });
-        let files = self.files.iter().map(|file| file.save());
+        let files = self.sockets.iter().filter_map(|bound| match &bound.origin {
+            Origin::Path(file) => Some(file.save()),
+            Origin::Port(_) | Origin::Inherited => None,
+        });
         (sockets.collect(), files.collect())
     }
 
     pub fn restore(
         saved: &[SavedListener],
         files: &[SavedFile],
-        listen_fds: bool,
+        options: &Options,
     ) -> io::Result<Listeners> {
+        let mut files = OwnedFile::restore(files, FILE_ROLE);
         let sockets = saved.iter().map(|saved| {
+            let socket = inherit::adopt_fd(saved.fd)?;
+            let file = files.iter().position(|file| file.path() == saved.name);
+            let origin = match (file, address::of_socket(socket.as_fd())) {
+                (Some(index), _) => Origin::Path(files.remove(index)),
+                (None, Ok(Address::Inet(address))) => Origin::Port(address),
+                (None, _) => Origin::Inherited,
+            };
             Ok(BoundSocket {
                 name: saved.name.clone(),
-                socket: inherit::adopt_fd(saved.fd)?,
+                socket,
                 number: saved.number,
                 backlog: saved.backlog,
+                origin,
+                is_dead: false,
             })
         });
         Ok(Listeners {
             sockets: sockets.collect::<io::Result<_>>()?,
-            listen_fds,
-            files: OwnedFile::restore(files, FILE_ROLE),
+            listen_fds: options.listen_fds,
+            path_access: PathAccess::new(options),
         })
     }
 
@@ -116,35 +180,47 @@ impl Listeners {
     }
 
     /// Listens again on each socket that a worker has shut down. Some workers do so when they exit, to wake their
-    /// threads. The socket is shared, so the shutdown affects every worker. This does not help a Unix socket on Linux:
-    /// it refuses connections for ever, and SO_ACCEPTCONN does not show it.
-    pub fn listen_again(&self, log: &mut Log) {
-        if !self.may_be_shut_down() {
-            return;
-        }
-        for bound in &self.sockets {
-            let socket = bound.socket.as_fd();
-            let Some(backlog) = bound.backlog.filter(|_| !socket::listens(socket)) else {
-                continue;
-            };
-            let name = bound.name.to_string_lossy();
-            match socket::listen(socket, backlog) {
-                Ok(()) => log.note(&format!(
-                    "listening again on {name}, which a worker had shut down"
-                )),
-                Err(error) => {
-                    let name = format!("{name}, which a worker has shut down");
-                    log.note(&Error::action("listen again on", name, error).to_string());
-                }
+    /// threads. The socket is shared, so the shutdown affects every worker.
+    ///
+    /// Some sockets refuse connections for ever then: Unix sockets on Linux, where SO_ACCEPTCONN does not show it, and all
+    /// sockets on the systems where poll(2) does not show a shutdown. Only binding them anew helps.
+    pub fn listen_again(&mut self, log: &mut Log) {
+        let sockets = self.sockets.iter().map(|bound| bound.socket.as_fd());
+        // One system call checks all sockets, because after most exits none is shut down.
+        let mut hangups: Vec<_> = sockets.map(Interest::hangup).collect();
+        let polled = poll::wait(&mut hangups, Some(Duration::ZERO));
+        let hangups: Vec<_> = hangups.iter().map(Interest::happened).collect();
+        for (bound, is_shut) in self.sockets.iter_mut().zip(hangups) {
+            if is_shut || polled.is_err() || !socket::SHUTDOWN_IS_SHOWN {
+                bound.listen_again(is_shut, log);
             }
         }
     }
+}
 
-    /// Whether any socket may be shut down. One system call checks them all, because after most exits none is.
-    fn may_be_shut_down(&self) -> bool {
-        let sockets = self.sockets.iter().map(|bound| bound.socket.as_fd());
-        let mut hangups: Vec<_> = sockets.map(Interest::hangup).collect();
-        let polled = poll::wait(&mut hangups, Some(Duration::ZERO));
-        polled.is_err() || hangups.iter().any(Interest::happened)
+impl BoundSocket {
+    fn listen_again(&mut self, is_shut: bool, log: &mut Log) {
+        let (Some(backlog), false) = (self.backlog, self.is_dead) else {
+            return;
+        };
+        let socket = self.socket.as_fd();
+        let listened = socket::listens(socket);
+        let name = self.name.to_string_lossy();
+        match socket::listen(socket, backlog) {
+            Ok(()) if !listened => log.note(&format!(
+                "listening again on {name}, which a worker had shut down"
+            )),
+            Ok(()) if !is_shut => {}
+            Ok(()) | Err(_) => {
+                self.is_dead = true;
+                let until = match self.origin {
+                    Origin::Port(_) | Origin::Path(_) => " until the next restart",
+                    Origin::Inherited => "",
+                };
+                log.note(&format!(
+                    "{name} refuses connections{until}, because a worker has shut it down"
+                ));
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::sys::{fd, socket};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
 /// A socket that the workers will get.
 pub struct PlannedSocket<'a> {
@@ -53,6 +53,7 @@ pub fn plan<'a>(
             number: port.descriptor,
         });
     }
+    refuse_same_paths(&options.paths)?;
     for path in &options.paths {
         plan.push(PlannedSocket {
             name: path.clone().into(),
@@ -72,6 +73,25 @@ pub fn plan<'a>(
         number_in_order(&mut plan)?;
     }
     Ok(plan)
+}
+
+/// Refuses a path that is given twice, once relative and once absolute.
+fn refuse_same_paths(paths: &[PathBuf]) -> Result<(), Error> {
+    // Two relative or two absolute ones were compared already.
+    if paths.iter().all(|path| path.is_relative()) || paths.iter().all(|path| path.is_absolute()) {
+        return Ok(());
+    }
+    let mut known = Vec::new();
+    for path in paths {
+        // This fails only without a working directory, and then a relative path cannot be bound either.
+        let absolute = path::absolute(path).unwrap_or_default();
+        if known.contains(&absolute) {
+            let reason = "the same path is given twice";
+            return Err(Error::option("path", path, reason));
+        }
+        known.push(absolute);
+    }
+    Ok(())
 }
 
 /// Gives each socket the number that the protocol of systemd demands.
@@ -141,6 +161,10 @@ fn address_of(port: &Endpoint) -> Result<SocketAddr, Reason> {
     match &port.host {
         Host::Any => Ok((Ipv4Addr::UNSPECIFIED, port.port).into()),
         Host::V6(address) => Ok((*address, port.port).into()),
+        // RFC 6761 fixes its address. Without /etc/hosts, musl would ask a name server for it and wait five seconds.
+        Host::Named(host) if host.eq_ignore_ascii_case("localhost") => {
+            Ok((Ipv4Addr::LOCALHOST, port.port).into())
+        }
         Host::Named(host) => {
             let resolved = (host.as_str(), port.port).to_socket_addrs();
             let mut addresses = resolved.map_err(|error| Error::action("resolve", host, error))?;

@@ -1,0 +1,77 @@
+//! Binding a socket anew when nobody can connect to it any more: the file of a Unix socket is gone, or a worker has shut
+//! the socket down for ever. The new socket gets the descriptor number of the old one, so the variables of the workers
+//! stay true. Workers that run already keep the old socket.
+
+use super::bind::bind_path;
+use super::folder_lock::lock_folders;
+use super::in_the_way::{path_state, PathState};
+use super::{BoundSocket, Listeners, Origin, PathAccess};
+use crate::error::{Error, Reason};
+use crate::log::lines::Log;
+use crate::sys::{fd, socket};
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+impl Listeners {
+    /// Binds the sockets anew to which nobody can connect. Somebody else's file at the path of one is left alone.
+    pub fn renew(&mut self, log: &mut Log) {
+        for bound in &mut self.sockets {
+            let renewed = bound.renew(&self.path_access);
+            let name = &bound.name;
+            match renewed {
+                Ok(None) => {}
+                Ok(Some(why)) => {
+                    let name = name.to_string_lossy();
+                    log.note(&format!("bound {name} anew, because {why}"));
+                }
+                Err(reason) => log.note(&Error::action("bind anew", name, reason).to_string()),
+            }
+        }
+    }
+}
+
+impl BoundSocket {
+    /// Returns why the socket was bound anew, if that was necessary.
+    fn renew(&mut self, access: &PathAccess) -> Result<Option<&'static str>, Reason> {
+        let is_dead = self.is_dead;
+        match &mut self.origin {
+            Origin::Path(file) => {
+                let path = PathBuf::from(&self.name);
+                let is_there = fs::symlink_metadata(&path).is_ok_and(|found| file.is(&found));
+                if is_there && !is_dead {
+                    return Ok(None);
+                }
+                let _locks = lock_folders(std::slice::from_ref(&path));
+                let state = if is_there {
+                    PathState::StaleSocket
+                } else {
+                    path_state(&path, &[])?
+                };
+                if state == PathState::StaleSocket {
+                    fs::remove_file(&path)?;
+                }
+                let (socket, metadata) = bind_path(&path, access, self.backlog)?;
+                file.replace(&metadata);
+                self.take(socket)?;
+            }
+            Origin::Port(address) if is_dead => {
+                let socket = socket::bind_inet(address, self.backlog)?;
+                self.take(socket)?;
+            }
+            Origin::Port(_) | Origin::Inherited => return Ok(None),
+        }
+        Ok(Some(if is_dead {
+            "a worker had shut it down"
+        } else {
+            "its file was gone"
+        }))
+    }
+
+    /// Gives a new socket the descriptor number of the old one, which is closed.
+    fn take(&mut self, socket: OwnedFd) -> Result<(), Reason> {
+        fd::replace(self.socket.as_fd(), socket)?;
+        self.is_dead = false;
+        Ok(())
+    }
+}
