@@ -3,6 +3,7 @@
 use crate::files::owned;
 use crate::sys::{self, file};
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,34 +12,61 @@ use std::path::Path;
 /// Names and values.
 pub type Variables = Vec<(OsString, OsString)>;
 
-/// Reads all variables. `warnings` get a sentence about each file that is ignored and should not be there. Empty files,
-/// unreadable files and directories are ignored without a warning, and so is a missing envdir.
+/// The longest string `NAME=VALUE` that Linux passes to a program. The limit is the same on every system.
+const MAX_LENGTH: usize = 131_071;
+
+/// The most files that are read, and the most bytes that their variables may have together. No system gives a program
+/// more than that by default, and a folder of any size must not take our memory and our time.
+const MAX_FILES: usize = 20_000;
+const MAX_TOTAL: usize = 16 << 20;
+
+/// The most warnings of one reading.
+const MAX_WARNINGS: usize = 500;
+
+/// Reads all variables. `warnings` get a sentence about each file that is ignored and should not be there, up to
+/// five hundred. Empty files, unreadable files and directories are ignored without a warning, and so is a missing envdir.
 ///
 /// # Errors
-/// An error that does not depend on the files: no free descriptor, no memory, or a disk error.
+/// An error that does not depend on a single file: no free descriptor, no memory, a disk error, or too many files or
+/// bytes.
 pub fn read(dir: &Path, warnings: &mut Vec<String>) -> io::Result<Variables> {
     let mut variables = Variables::new();
+    let mut total = 0;
+    let mut warn = |path: &Path, reason: &dyn Display| {
+        if warnings.len() < MAX_WARNINGS {
+            warnings.push(format!("{}: {reason}", path.display()));
+        }
+    };
     let entries = match sys::retry(|| fs::read_dir(dir)) {
         Ok(entries) => entries,
         Err(error) if file::is_inaccessible(&error) => return Ok(variables),
         Err(error) => return Err(error),
     };
-    for entry in entries {
+    for (index, entry) in entries.enumerate() {
         let entry = entry?;
         let name = entry.file_name();
+        if index == MAX_FILES {
+            return Err(io::Error::other("it has more than 20000 files"));
+        }
         if name.as_bytes().starts_with(b".") {
             continue;
         }
         match first_line(&entry.path()) {
-            Ok(Some(line)) => match problem(&name, &line) {
-                Some(reason) => warnings.push(format!("{}: {reason}", entry.path().display())),
-                None => variables.push((name, OsString::from_vec(line))),
-            },
+            Ok(Some(line)) => {
+                total += name.len() + "=".len() + line.len();
+                match problem(&name, &line) {
+                    Some(reason) => warn(&entry.path(), &reason),
+                    None => variables.push((name, OsString::from_vec(line))),
+                }
+            }
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                warnings.push(format!("{}: {error}", entry.path().display()));
+                warn(&entry.path(), &error);
             }
             Err(error) => return Err(error),
+        }
+        if total > MAX_TOTAL {
+            return Err(io::Error::other("its variables have more than 16 MiB"));
         }
     }
     Ok(variables)
@@ -52,9 +80,11 @@ fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The first line without its newline; `None` for an empty text.
-fn parse(mut text: impl BufRead) -> io::Result<Option<Vec<u8>>> {
+/// The first line without its newline; `None` for an empty text. Of a line that is too long only the beginning is read:
+/// it could take all the memory.
+fn parse(text: impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
+    let mut text = text.take(MAX_LENGTH as u64 + 1);
     let count = text.read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {
         line.pop();
@@ -67,12 +97,27 @@ fn problem(name: &OsStr, value: &[u8]) -> Option<&'static str> {
     if name.as_bytes().contains(&b'=') {
         return Some("a variable name cannot contain =");
     }
-    value.contains(&0).then_some("a value cannot contain a NUL")
+    if value.contains(&0) {
+        return Some("a value cannot contain a NUL");
+    }
+    let length = name.len() + "=".len() + value.len();
+    (length > MAX_LENGTH).then_some("the variable is longer than 131071 bytes")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_has_a_longest_length() {
+        let endless = BufReader::new(io::repeat(b'x'));
+        assert_eq!(parse(endless).unwrap().unwrap().len(), MAX_LENGTH + 1);
+        let name = OsStr::new("NAME");
+        let value = |length| vec![b'x'; length - "NAME=".len()];
+        assert_eq!(problem(name, &value(MAX_LENGTH)), None);
+        let reason = Some("the variable is longer than 131071 bytes");
+        assert_eq!(problem(name, &value(MAX_LENGTH + 1)), reason);
+    }
 
     #[test]
     fn a_million_random_files() {

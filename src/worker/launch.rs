@@ -1,6 +1,7 @@
 //! Starting a worker with its program, arguments, environment, working directory and descriptors.
 
 use crate::error::Error;
+use crate::supervisor::policy::KillMode;
 use crate::supervisor::worker::Generation;
 use crate::sys::exec::{self, ExecFailure, ExecStep, FdMapping, ForkedChild, Program};
 use crate::variable::assignment;
@@ -27,6 +28,7 @@ impl Launcher {
         sockets: Vec<CString>,
         descriptors: Vec<FdMapping>,
         ready: ReadyConfig,
+        kill_mode: KillMode,
     ) -> Launcher {
         let program = Program {
             arguments: command.iter().map(|word| c_string(word)).collect(),
@@ -34,6 +36,7 @@ impl Launcher {
                 .iter()
                 .any(|variable| variable.as_c_str() == c"LISTEN_PID="),
             by_shell: true,
+            own_group: kill_mode != KillMode::Process,
             dir: dir.map(|dir| c_string(dir.as_os_str())),
             descriptors,
             ..Program::default()
@@ -55,7 +58,7 @@ impl Launcher {
         let generation = assignment("SERVER_STARTER_GENERATION", generation.to_string());
         let program = &mut self.program;
         let sockets = program.descriptors.len();
-        let opened = self.ready.open(&program.descriptors)?;
+        let opened = self.ready.open(&program.descriptors, environment)?;
         // Our copy of the worker's end of a pipe is closed when this function returns.
         let (channel, worker_end) = opened.unzip();
         let end = worker_end.as_ref();

@@ -6,4 +6,6 @@
 pub mod envdir;
 pub mod environment;
 pub mod launch;
+mod notify_file;
 pub mod readiness;
+mod sender;

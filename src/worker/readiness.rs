@@ -4,21 +4,22 @@
 //! new one. The channel stays open as long as its worker lives: some servers, such as puma, keep sending, and would get
 //! an error from a full or missing socket.
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::saved::record;
-use crate::supervisor::policy::Readiness;
+use crate::supervisor::policy::{Readiness, Time};
 use crate::supervisor::worker::Pid;
+use crate::sys::datagram::{self, Sender};
 use crate::sys::exec::FdMapping;
-use crate::sys::{datagram, fd, file, inherit};
+use crate::sys::{clock, fd, inherit};
 use crate::variable::assignment;
-use std::collections::hash_map::RandomState;
+use crate::worker::environment::Environment;
+use crate::worker::notify_file::{self, NotifyFile};
+use crate::worker::sender;
 use std::ffi::{CString, OsString};
-use std::hash::{BuildHasher, Hasher};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-use std::{env, fs, io};
+use std::{env, io};
 
 /// A message of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,19 +29,25 @@ pub enum Message {
     Extend(Duration),
     /// A text for the operator.
     Status(String),
+    /// This process does not belong to the worker. Its datagrams are ignored, and only the first one is reported.
+    Stranger(Sender),
 }
 
-/// The kind of channel that `--ready` asks for, and the folder for its sockets.
-pub struct ReadyConfig {
-    readiness: Readiness,
-    runtime_dir: PathBuf,
-}
+/// The kind of channel that `--ready` asks for.
+#[derive(Clone, Copy)]
+pub struct ReadyConfig(Readiness);
 
 /// Our end of a worker's channel.
 pub struct ReadyChannel {
     fd: OwnedFd,
     /// The file of a notify socket; `None` for a pipe.
     file: Option<NotifyFile>,
+    reads: Quota,
+    statuses: Quota,
+    /// The number of status messages beyond the quota that were not reported yet.
+    unreported: u64,
+    /// Whether a datagram of a stranger was reported.
+    has_reported_stranger: bool,
 }
 
 record! {
@@ -68,33 +75,46 @@ const MAX_DATAGRAM: usize = 4096;
 /// The most datagrams that are read from one worker in a turn, so that a flood of them does not delay the others.
 const MAX_PER_TURN: usize = 16;
 
+/// The longest time for reading from one worker in a turn, apart from the last datagram. Each may come with a descriptor
+/// that takes long to close.
+const MAX_TIME_PER_TURN: Duration = Duration::from_millis(100);
+
+/// The most datagrams that are read from one worker in a second. A worker that sends more waits for room in the queue,
+/// and takes no more of our time.
+const MAX_READS: u32 = 256;
+
+/// The most status messages of one worker that are reported in ten seconds. The others are counted.
+const MAX_STATUSES: u32 = 100;
+
 impl ReadyConfig {
     pub fn new(readiness: Readiness) -> ReadyConfig {
-        let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-        let runtime_dir = variable("RUNTIME_DIRECTORY")
-            // Several folders are separated by colons [systemd.exec(5)].
-            .and_then(|dirs| env::split_paths(&dirs).next())
-            .or_else(|| variable("TMPDIR").map(PathBuf::from));
-        ReadyConfig {
-            readiness,
-            runtime_dir: runtime_dir.unwrap_or_else(|| "/tmp".into()),
-        }
+        ReadyConfig(readiness)
     }
 
     /// Makes a channel and removes it again, so that an obstacle is known before the first worker is started.
-    pub fn check(&self) -> Result<(), Error> {
-        self.open(&[]).map(drop)
+    pub fn check(self, environment: &Environment) -> Result<(), Error> {
+        self.open(&[], environment).map(drop)
+    }
+
+    /// Removes the sockets that a killed start_server has left where ours will be.
+    pub fn remove_abandoned(self, environment: &Environment) {
+        if self.0 == Readiness::Notify {
+            for place in places(environment) {
+                notify_file::remove_abandoned(&place);
+            }
+        }
     }
 
     /// Opens a channel for a new worker; `None` with `--ready=interval`. `others` are the other descriptors that the
     /// worker inherits.
-    pub fn open(&self, others: &[FdMapping]) -> Result<Option<(ReadyChannel, WorkerEnd)>, Error> {
-        match self.readiness {
+    pub fn open(
+        self,
+        others: &[FdMapping],
+        environment: &Environment,
+    ) -> Result<Option<(ReadyChannel, WorkerEnd)>, Error> {
+        match self.0 {
             Readiness::Interval => Ok(None),
-            Readiness::Notify => open_socket(&self.runtime_dir).map(Some).map_err(|error| {
-                let error = Error::action("make a socket in", &self.runtime_dir, error);
-                Error::option("ready", "notify", error)
-            }),
+            Readiness::Notify => open_socket(environment).map(Some),
             Readiness::Descriptor(number) => open_pipe(number, others).map(Some).map_err(|error| {
                 let error = Error::action("make a pipe", "", error);
                 Error::option("ready", format!("fd={number}"), error)
@@ -103,18 +123,38 @@ impl ReadyConfig {
     }
 }
 
-fn open_socket(runtime_dir: &Path) -> io::Result<(ReadyChannel, WorkerEnd)> {
-    let file = NotifyFile::new(runtime_dir)?;
-    let fd = datagram::bind_datagrams(file.0.as_os_str())?;
-    let worker_end = WorkerEnd {
-        variable: assignment("NOTIFY_SOCKET", &file.0),
-        pipe: None,
-    };
-    let channel = ReadyChannel {
-        fd,
-        file: Some(file),
-    };
-    Ok((channel, worker_end))
+/// The directories in which a notify socket may be, in the order in which they are tried.
+fn places(environment: &Environment) -> Vec<PathBuf> {
+    let variable = |name| environment.get(name).filter(|value| !value.is_empty());
+    // Several directories are separated by colons [systemd.exec(5)].
+    let runtime = variable("RUNTIME_DIRECTORY").and_then(|dirs| env::split_paths(dirs).next());
+    let temporary = variable("TMPDIR").map(PathBuf::from);
+    let mut places: Vec<_> = runtime.into_iter().chain(temporary).collect();
+    places.push("/tmp".into());
+    places
+}
+
+/// Makes a socket in the first place where that is possible. A service manager or a cleaner of temporary files may have
+/// removed a directory that was there before.
+fn open_socket(environment: &Environment) -> Result<(ReadyChannel, WorkerEnd), Error> {
+    let mut failures = Vec::new();
+    for place in places(environment) {
+        match NotifyFile::bind(&place) {
+            Ok((fd, file)) => {
+                let worker_end = WorkerEnd {
+                    variable: assignment("NOTIFY_SOCKET", file.path()),
+                    pipe: None,
+                };
+                return Ok((ReadyChannel::new(fd, Some(file)), worker_end));
+            }
+            Err(error) => {
+                let reason = Reason::from(error);
+                failures.push(format!("in {}: {reason}", place.display()));
+            }
+        }
+    }
+    let reason = format!("cannot make a socket {}", failures.join(", "));
+    Err(Error::option("ready", "notify", reason))
 }
 
 fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, WorkerEnd)> {
@@ -126,8 +166,7 @@ fn open_pipe(number: RawFd, others: &[FdMapping]) -> io::Result<(ReadyChannel, W
         variable: assignment(READY_FD, number.to_string()),
         pipe: Some((writer, number)),
     };
-    let (fd, file) = (reader, None);
-    Ok((ReadyChannel { fd, file }, worker_end))
+    Ok((ReadyChannel::new(reader, None), worker_end))
 }
 
 impl WorkerEnd {
@@ -141,21 +180,35 @@ impl WorkerEnd {
 }
 
 impl ReadyChannel {
+    fn new(fd: OwnedFd, file: Option<NotifyFile>) -> ReadyChannel {
+        ReadyChannel {
+            fd,
+            file,
+            reads: Quota::of(MAX_READS, Duration::from_secs(1)),
+            statuses: Quota::of(MAX_STATUSES, Duration::from_secs(10)),
+            unreported: 0,
+            has_reported_stranger: false,
+        }
+    }
+
     pub fn save(&self, pid: Pid) -> SavedChannel {
         let file = self.file.as_ref();
         SavedChannel {
             pid,
             fd: self.fd.as_raw_fd(),
-            socket: file.map(|file| file.0.clone().into()),
+            socket: file.map(|file| file.path().into()),
         }
     }
 
     pub fn restore(saved: &SavedChannel) -> io::Result<ReadyChannel> {
         let socket = saved.socket.as_ref();
-        Ok(ReadyChannel {
-            fd: inherit::adopt_fd(saved.fd)?,
-            file: socket.map(|path| NotifyFile(path.into())),
-        })
+        let file = socket.map(|path| NotifyFile::at(path.into()));
+        let fd = inherit::adopt_fd(saved.fd)?;
+        if file.is_some() {
+            // Version 0.1.0 did not ask for this.
+            datagram::identify_senders(fd.as_fd())?;
+        }
+        Ok(ReadyChannel::new(fd, file))
     }
 
     /// Readable when there are messages.
@@ -163,32 +216,111 @@ impl ReadyChannel {
         self.fd.as_fd()
     }
 
-    /// Reads the messages that have arrived; `None` if no more can come.
-    pub fn read_messages(&self) -> Option<Vec<Message>> {
-        let mut buffer = [0; MAX_DATAGRAM + 1];
+    /// The time at which the channel is read again, if its worker has sent too much.
+    pub fn rests_until(&self, now: Time) -> Option<Time> {
+        self.reads.used_up_until(now)
+    }
+
+    /// Reads the messages of its worker that have arrived; `None` if no more can come.
+    pub fn read_messages(&mut self, worker: Pid, now: Time) -> Option<Vec<Message>> {
         let mut messages = Vec::new();
+        let end = clock::now() + MAX_TIME_PER_TURN;
         for _ in 0..MAX_PER_TURN {
-            let is_socket = self.file.is_some();
-            let count = if is_socket {
-                datagram::receive(self.fd(), &mut buffer)
-            } else {
-                fd::read(self.fd(), &mut buffer)
+            if clock::now() > end || !self.reads.take(now) {
+                break;
+            }
+            let read = match self.file {
+                Some(_) => self.read_datagram(worker),
+                None => self.read_pipe(),
             };
-            match count {
-                Ok(count) if is_socket && count > MAX_DATAGRAM => {}
-                Ok(count) if is_socket => messages.extend(parse(&buffer[..count])),
+            match read {
+                Ok(Some(new)) => messages.extend(new),
                 // As under s6 and dinit, a worker may write the newline and close at once. The newline counts first.
-                Ok(0) if !messages.is_empty() => break,
-                Ok(0) => return None,
-                Ok(count) => {
-                    messages.extend(buffer[..count].contains(&b'\n').then_some(Message::Ready));
-                }
+                Ok(None) if !messages.is_empty() => break,
+                Ok(None) => return None,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The next turn reads it.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
                 // Give the channel up: poll would report the same error again and again.
                 Err(_) => return None,
             }
         }
-        Some(messages)
+        Some(self.without_flood(messages, now))
+    }
+
+    fn read_datagram(&mut self, worker: Pid) -> io::Result<Option<Vec<Message>>> {
+        let mut buffer = [0; MAX_DATAGRAM + 1];
+        let received = datagram::receive(self.fd(), &mut buffer)?;
+        let messages = match received.sender {
+            Some(sender) if !sender::speaks_for(sender, worker) => {
+                let is_known = std::mem::replace(&mut self.has_reported_stranger, true);
+                Vec::from_iter((!is_known).then_some(Message::Stranger(sender)))
+            }
+            _ if received.length > MAX_DATAGRAM => Vec::new(),
+            _ => parse(&buffer[..received.length]),
+        };
+        Ok(Some(messages))
+    }
+
+    /// Returns `None` at the end of the pipe.
+    fn read_pipe(&self) -> io::Result<Option<Vec<Message>>> {
+        let mut buffer = [0; MAX_DATAGRAM];
+        let count = fd::read(self.fd(), &mut buffer)?;
+        let is_ready = buffer[..count].contains(&b'\n');
+        Ok((count > 0).then(|| Vec::from_iter(is_ready.then_some(Message::Ready))))
+    }
+
+    /// Leaves out the status messages beyond the quota, and reports their number before the next message.
+    fn without_flood(&mut self, messages: Vec<Message>, now: Time) -> Vec<Message> {
+        let mut kept = Vec::new();
+        for message in messages {
+            if matches!(message, Message::Status(_)) && !self.statuses.take(now) {
+                self.unreported += 1;
+                continue;
+            }
+            if self.unreported > 0 {
+                let text = format!("{} more status messages", self.unreported);
+                kept.push(Message::Status(text));
+                self.unreported = 0;
+            }
+            kept.push(message);
+        }
+        kept
+    }
+}
+
+/// A number of events that are allowed in each period.
+struct Quota {
+    limit: u32,
+    period: Duration,
+    used: u32,
+    /// The end of the period that began with the first of the used ones.
+    until: Time,
+}
+
+impl Quota {
+    fn of(limit: u32, period: Duration) -> Quota {
+        Quota {
+            limit,
+            period,
+            used: 0,
+            until: Time::ZERO,
+        }
+    }
+
+    /// Whether one more event is allowed.
+    fn take(&mut self, now: Time) -> bool {
+        if now >= self.until {
+            self.used = 0;
+            self.until = now + self.period;
+        }
+        let is_allowed = self.used < self.limit;
+        self.used += u32::from(is_allowed);
+        is_allowed
+    }
+
+    fn used_up_until(&self, now: Time) -> Option<Time> {
+        (self.used == self.limit && now < self.until).then_some(self.until)
     }
 }
 
@@ -212,33 +344,6 @@ fn parse(datagram: &[u8]) -> Vec<Message> {
     // READY comes last: the rest of its datagram still belongs to the start.
     messages.extend(ready.then_some(Message::Ready));
     messages
-}
-
-/// The path of a socket, which lies alone in a private folder. Both are removed when this is dropped.
-struct NotifyFile(PathBuf);
-
-impl NotifyFile {
-    /// Makes the folder. The caller binds the socket in it.
-    ///
-    /// A worker that has dropped its privileges must reach the socket, so every user may pass through the folder. No
-    /// other user can list the folder, and the name of the socket is random.
-    fn new(runtime_dir: &Path) -> io::Result<NotifyFile> {
-        let prefix = env::current_dir()?.join(runtime_dir).join("start_server-");
-        let folder = file::make_folder(&prefix)?;
-        // The hasher is keyed with random numbers from the kernel.
-        let name = RandomState::new().build_hasher().finish();
-        let file = NotifyFile(folder.join(format!("{name:016x}")));
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
-        Ok(file)
-    }
-}
-
-impl Drop for NotifyFile {
-    fn drop(&mut self) {
-        // A program that cleans temporary folders may have removed them already.
-        let _ = fs::remove_file(&self.0);
-        let _ = self.0.parent().map(fs::remove_dir);
-    }
 }
 
 #[cfg(test)]
@@ -268,6 +373,35 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_is_cut_off_and_counted() {
+        let (reader, _writer) = fd::pipe().unwrap();
+        let mut channel = ReadyChannel::new(reader, None);
+        let status = || Message::Status("a".to_string());
+        let flood = || (0..120).map(|_| status()).collect::<Vec<_>>();
+        let more = |number: u32| Message::Status(format!("{number} more status messages"));
+        let second = Duration::from_secs(1);
+        let first = channel.without_flood(flood(), Time::ZERO);
+        assert_eq!(first, vec![status(); 100]);
+        assert_eq!(channel.without_flood(flood(), second * 9), []);
+        let ready = channel.without_flood(vec![Message::Ready], second * 9);
+        assert_eq!(ready, [more(140), Message::Ready]);
+        assert_eq!(channel.without_flood(flood(), second * 10).len(), 100);
+        let next = channel.without_flood(vec![status()], second * 20);
+        assert_eq!(next, [more(20), status()]);
+    }
+
+    #[test]
+    fn a_channel_that_is_read_too_often_rests_until_the_second_is_over() {
+        let mut quota = Quota::of(2, Duration::from_secs(1));
+        let at = Duration::from_millis;
+        assert!(quota.take(at(5000)) && quota.take(at(5900)));
+        assert_eq!(quota.used_up_until(at(5900)), Some(at(6000)));
+        assert!(!quota.take(at(5999)));
+        assert_eq!(quota.used_up_until(at(6000)), None);
+        assert!(quota.take(at(6000)));
+    }
+
+    #[test]
     fn a_million_random_datagrams() {
         const WORDS: [&str; 12] = [
             "",
@@ -289,6 +423,7 @@ mod tests {
                     Message::Ready => "READY=1".to_string(),
                     Message::Status(text) => format!("STATUS={text}"),
                     Message::Extend(time) => format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()),
+                    Message::Stranger(sender) => panic!("a text names no {sender:?}"),
                 };
                 assert_eq!(parse(line.as_bytes()), [message], "{text:?}");
             }
