@@ -6,20 +6,62 @@
 //! and finishes its connections after a SIGTERM:
 //!
 //! ```no_run
-//! use std::io::Write;
+//! use std::io::{BufRead, BufReader, ErrorKind, Write};
+//! use std::net::TcpStream;
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use std::thread::sleep;
+//! use std::time::Duration;
+//!
+//! const SIGTERM: i32 = 15;
+//! static TERMINATED: AtomicBool = AtomicBool::new(false);
+//!
+//! extern "C" fn terminate(_signal: i32) {
+//!     TERMINATED.store(true, Ordering::SeqCst);
+//! }
+//!
+//! // Every C library has this function. The crates libc and signal-hook offer more comfort.
+//! unsafe extern "C" {
+//!     fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+//! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut listeners = server_starter::listeners()?;
 //!     let http = listeners.take("8080")?.into_tcp()?;
+//!     // accept must not block: a SIGTERM has to end the loop, and another generation may accept the connection first.
+//!     http.set_nonblocking(true)?;
+//!     // SAFETY: the handler only stores into an atomic variable, which a signal handler may do.
+//!     unsafe { signal(SIGTERM, terminate) };
 //!     server_starter::ready()?;
-//!     for connection in http.incoming() {
-//!         writeln!(connection?, "hello from generation {}", server_starter::generation()?)?;
+//!     while !TERMINATED.load(Ordering::SeqCst) {
+//!         match http.accept() {
+//!             // An error concerns this client only, for example one that hangs up early.
+//!             Ok((connection, _)) => drop(answer(connection)),
+//!             Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(10)),
+//!             Err(error) => return Err(error.into()),
+//!         }
 //!     }
+//!     // Every accepted connection has its answer. The next generation accepts those that are still in the queue.
+//!     Ok(())
+//! }
+//!
+//! fn answer(mut connection: TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+//!     connection.set_nonblocking(false)?;
+//!     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+//!     for line in BufReader::new(&connection).lines() {
+//!         if line?.is_empty() {
+//!             break;
+//!         }
+//!     }
+//!     let body = format!("hello from generation {}\n", server_starter::generation()?);
+//!     write!(connection, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
 //!     Ok(())
 //! }
 //! ```
 //!
-//! The library does not handle signals: the worker has to catch SIGTERM itself. It works on Unix systems only.
+//! This server looks for connections a hundred times a second. The server of `make demo`, `tests/demo/hello.rs`, sleeps
+//! until there is one.
+//!
+//! The library does not handle signals, so the worker has to catch SIGTERM itself. It works on Unix systems only.
 //!
 //! [`start_server`]: https://metacpan.org/pod/start_server
 

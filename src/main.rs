@@ -28,7 +28,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
 
 use cli::Command;
-use control::ControlError;
+use control::{Condition, ControlError};
 use error::Error;
 use log::lines::one_line;
 use std::io::{self, Write};
@@ -64,6 +64,14 @@ const TIMED_OUT: i32 = 2;
 const GIVEN_UP: i32 = 3;
 /// `--status` found no start_server. Init scripts use 3 for that.
 const NOT_RUNNING: i32 = 3;
+/// `--status`: start_server is running, but no worker is up.
+const NO_WORKER: i32 = 4;
+/// `--status`: a worker is serving, but the last newer one has failed to start.
+const STARTS_FAIL: i32 = 5;
+/// `--status`: start_server is ending.
+const ENDING: i32 = 6;
+/// `--status`: start_server does not write the status file that was given.
+const OTHER_STATUS_FILE: i32 = 7;
 
 sys::start::entry!(start);
 
@@ -120,7 +128,17 @@ fn dispatch(invocation: io::Result<Invocation>) -> Result<i32, Failure> {
         Command::Status {
             pid_file,
             status_file,
-        } => print(&control::status(&pid_file, status_file.as_deref())?)?,
+        } => {
+            let (text, condition) = control::status(&pid_file, status_file.as_deref())?;
+            print(&text)?;
+            return Ok(match condition {
+                Condition::Serving => 0,
+                Condition::NoWorker => NO_WORKER,
+                Condition::StartsFail => STARTS_FAIL,
+                Condition::Ending => ENDING,
+                Condition::OtherStatusFile => OTHER_STATUS_FILE,
+            });
+        }
         Command::Run(options) => match daemon::run(*options, invocation)? {
             Outcome::Stopped => {}
             // The log says why.

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::sys::fd;
 use crate::sys::process::{self, ForkResult};
+use crate::sys::signals::{self, Signals};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -10,14 +11,19 @@ use std::os::fd::{AsFd, OwnedFd};
 /// process exits with status 1.
 pub(super) struct FirstProcess(OwnedFd);
 
-/// Continues in a grandchild. It has a session of its own, and its standard input reads as end-of-file.
-pub(super) fn detach() -> Result<FirstProcess, Error> {
-    fork_away().map_err(|error| Error::action("--daemonize", "", error))
+/// Continues in a grandchild, which catches the signals from now on. It has a session of its own, and its standard
+/// input reads as end-of-file.
+pub(super) fn detach(signals: &Signals) -> Result<FirstProcess, Error> {
+    signals::block();
+    let forked = fork_away(signals);
+    signals.take_over();
+    forked.map_err(|error| Error::action("--daemonize", "", error))
 }
 
-fn fork_away() -> io::Result<FirstProcess> {
+fn fork_away(signals: &Signals) -> io::Result<FirstProcess> {
     let (reader, writer) = fd::pipe()?;
     if let ForkResult::Parent = process::fork()? {
+        signals.leave_to_child();
         drop(writer);
         let has_started = fd::read(reader.as_fd(), &mut [0]).is_ok_and(|count| count == 1);
         process::exit_now(i32::from(!has_started));

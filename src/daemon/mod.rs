@@ -1,8 +1,8 @@
 //! The superdaemon at work: the loop that turns signals, exits and messages into events, and the supervisor's actions
 //! into system calls.
 //!
-//! The options come in, and after an upgrade the saved state too. Workers, signals, the pid file and the status file go
-//! out, and at the end the outcome.
+//! The options come in, and after an upgrade the saved state too. Workers, signals, the pid file, the status file and
+//! its details go out, and at the end the outcome.
 //!
 //! On Linux a restart makes these calls, apart from those for a pid file, a status file and an envdir:
 //!
@@ -14,11 +14,13 @@
 //! | `fcntl`, or `dup2`; once a socket | the new worker inherits it |
 //! | `kill`, twice | the signal to the old worker, and CONT in case it is stopped |
 //! | `wait4`, twice | the end of the old worker, and the end of the list of dead children |
-//! | `poll` | one call for all listeners finds those that a worker has shut down |
+//! | `poll`, twice | one call for all listeners finds those that a worker has shut down, before the new worker starts and after the old one has ended |
+//! | `lstat`, for each `--path` | the socket file may be gone |
 //! | `write`, three times | lines of the log. If the log is a pipe or a terminal, each also takes a `poll` and two `setitimer`, because a slow reader must not block us |
 //! | `poll`, three times | the sleeps in between |
 
 mod background;
+mod children;
 mod resume;
 mod settings;
 mod start;
@@ -32,17 +34,18 @@ use crate::files::status_file::StatusFile;
 use crate::log::target::LogOutput;
 use crate::service_manager::ServiceManager;
 use crate::sockets::Listeners;
-use crate::supervisor::policy::Time;
+use crate::supervisor::policy::{KillMode, Time};
 use crate::supervisor::signal::Signal;
 use crate::supervisor::worker::{Generation, Pid, Status, WaitStatus};
 use crate::supervisor::{Action, Event, Outcome, Supervisor};
 use crate::sys::poll::{self, Interest};
 use crate::sys::signals::Received;
 use crate::sys::start::Invocation;
-use crate::sys::{clock, process};
+use crate::sys::{clock, group, process};
 use crate::upgrade::{self, Upgrader};
 use crate::worker::launch::Launcher;
 use crate::worker::readiness::Message;
+use children::Exit;
 use settings::Settings;
 use start::Beginning;
 use std::io;
@@ -69,6 +72,7 @@ pub fn run(options: Options, invocation: Invocation) -> Result<Outcome, Error> {
         }
         daemon.turn();
     };
+    daemon.upgrader.end_trial();
     daemon.flush_at_exit();
     Ok(outcome)
 }
@@ -108,10 +112,11 @@ impl Daemon {
             files.listeners.variables(),
             files.listeners.handovers(),
             beginning.readiness,
+            beginning.options.policy.kill_mode,
         );
         Daemon {
             supervisor,
-            workers: Workers::new(launcher),
+            workers: Workers::new(launcher, beginning.options.policy.kill_mode),
             settings: beginning.settings,
             service_manager: beginning.service_manager,
             log,
@@ -122,7 +127,7 @@ impl Daemon {
         }
     }
 
-    /// Waits for events and handles them. The supervisor needs the exits first and `Tick` last.
+    /// Waits for events and handles them. The supervisor needs the exits before HUP and `Tick`.
     fn turn(&mut self) {
         self.flush();
         let deadline = self.deadline();
@@ -131,6 +136,7 @@ impl Daemon {
         if woken.by_signal || woken.by_report || woken.by_deadline {
             self.settings.reread(log);
         }
+        self.on_finish(woken.signals);
         self.on_children(woken.signals, woken.by_report);
         for pid in woken.senders {
             self.on_messages(pid);
@@ -143,14 +149,17 @@ impl Daemon {
     }
 
     fn flush(&mut self) {
-        self.log.lines.flush(self.waiter.now);
-        self.service_manager.flush(self.waiter.now);
+        // This may log a line, so the lines are flushed after it.
+        let lines = &mut self.log.lines;
+        self.service_manager.flush(self.waiter.now, lines);
+        lines.flush(self.waiter.now);
     }
 
     /// Flushes for the last time. A slow reader of the log gets a second to make room for the last lines.
     fn flush_at_exit(&mut self) {
         let end = self.waiter.now + LAST_FLUSH;
         self.flush();
+        self.log.tick_at_exit(self.waiter.now);
         while self.log.lines.is_blocked() && self.waiter.now < end {
             let stderr = io::stderr();
             let timeout = end.saturating_sub(self.waiter.now);
@@ -166,6 +175,7 @@ impl Daemon {
         let status_file = self.files.status_file.as_ref();
         let deadlines = [
             self.supervisor.deadline(&self.settings.policy),
+            self.workers.deadline(self.waiter.now),
             self.log.deadline(),
             status_file.and_then(StatusFile::deadline),
             self.service_manager.deadline(),
@@ -182,6 +192,7 @@ impl Daemon {
         }
         self.upgrader.tick(now);
         self.dispatch(Event::Tick);
+        self.update_details();
         if self.supervisor.is_finishing() {
             self.service_manager.stopping();
         } else if self.supervisor.is_up() {
@@ -189,23 +200,37 @@ impl Daemon {
         }
     }
 
-    /// Reaps the children that have exited. If one of them was still starting, its report is handled before its exit.
+    /// Handles the exits of children. If one of them was still starting, its report is handled before its exit.
     fn on_children(&mut self, signals: Received, report_has_come: bool) {
-        let mut dead = Vec::new();
-        if signals.has(libc::SIGCHLD) {
-            dead.extend(std::iter::from_fn(process::reap));
-        }
-        match self.workers.take_report(report_has_come, &dead) {
+        let now = self.waiter.now;
+        let must_look = self
+            .workers
+            .children
+            .deadline()
+            .is_some_and(|time| time <= now);
+        let exits = if signals.has(libc::SIGCHLD) || must_look {
+            let others = [self.upgrader.trial(), self.log.command()];
+            let others: Vec<Pid> = others.into_iter().flatten().collect();
+            self.workers
+                .children
+                .exits(self.supervisor.workers(), &others, now)
+        } else {
+            Vec::new()
+        };
+        match self.workers.take_report(report_has_come, &exits) {
             None => {}
             Some(Ok(())) => self.dispatch(Event::Executed),
             // No event yet: the exit of this child follows and is the event.
-            Some(Err(error)) => self.log.lines.note(&error.to_string()),
+            Some(Err(error)) => self.cannot_start(&error),
         }
-        if !dead.is_empty() {
+        if !exits.is_empty() {
             self.files.listeners.listen_again(&mut self.log.lines);
         }
-        for (pid, status) in dead {
-            self.on_exit(pid, status);
+        for exit in exits {
+            match exit {
+                Exit::Reaped(pid, status) => self.on_exit(pid, status),
+                Exit::LeftOthers(pid, status) => self.dispatch(Event::LeftOthers { pid, status }),
+            }
         }
     }
 
@@ -220,7 +245,7 @@ impl Daemon {
     }
 
     fn on_messages(&mut self, pid: Pid) {
-        for message in self.workers.read_messages(pid) {
+        for message in self.workers.read_messages(pid, self.waiter.now) {
             let is_candidate = self.supervisor.is_candidate(pid);
             match message {
                 Message::Ready => {
@@ -234,29 +259,46 @@ impl Daemon {
                 Message::Status(text) if is_candidate => {
                     self.log.lines.note(&format!("new worker {pid}: {text}"));
                 }
+                Message::Stranger(sender) => {
+                    let (stranger, user) = (sender.pid, sender.user);
+                    let line = format!("ignoring process {stranger} of user {user}: it wrote to the notify socket of worker {pid}, but does not belong to it");
+                    self.log.lines.note(&line);
+                }
                 // Some workers send their status every second, which would flood the log.
                 Message::Status(_) => {}
             }
         }
     }
 
-    /// Handles TERM before a HUP of the same turn, so that no restart delays the exit.
-    fn on_signals(&mut self, received: Received) {
+    /// Handles TERM, INT and QUIT before all other news of the same turn. Otherwise a restart could delay the exit, and
+    /// a worker that died of the same Ctrl-C would be reported as an unexpected death.
+    fn on_finish(&mut self, received: Received) {
         for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
             if received.has(signal.number()) {
                 self.dispatch(Event::Finish(signal));
             }
         }
-        let is_hup = received.has(Signal::HUP.number());
-        if is_hup || received.has(Signal::USR1.number()) {
+    }
+
+    fn on_signals(&mut self, received: Received) {
+        let forwarded = self.settings.policy.forwarded.clone();
+        let is_ours =
+            |signal: Signal| received.has(signal.number()) && !forwarded.contains(&signal);
+        let is_hup = is_ours(Signal::HUP);
+        if is_hup || is_ours(Signal::USR1) {
             self.log.reopen();
         }
         if is_hup {
             self.service_manager.reloading(self.waiter.now);
             self.dispatch(Event::Hup);
         }
-        if received.has(Signal::USR2.number()) {
+        if is_ours(Signal::USR2) {
             self.try_upgrade();
+        }
+        for signal in forwarded {
+            if received.has(signal.number()) {
+                self.dispatch(Event::Forward(signal));
+            }
         }
     }
 
@@ -275,7 +317,7 @@ impl Daemon {
     /// the new program.
     fn replace_program(&mut self) {
         self.log.lines.flush(self.waiter.now);
-        self.waiter.signals.block();
+        self.waiter.signals.hand_on();
         let reason = self.upgrader.execute(self.save());
         self.waiter.signals.unblock();
         self.upgrade_failed(reason);
@@ -284,20 +326,41 @@ impl Daemon {
     fn upgrade_failed(&mut self, reason: Reason) {
         let line = format!("cannot upgrade, keeping the current version: {reason}");
         self.log.lines.note(&line);
-        self.upgrader.upgrades.attempts += 1;
-        self.publish_upgrades();
+        self.upgrader.attempts += 1;
+        self.note_upgrade(Some(reason.to_string()));
     }
 
-    fn publish(&mut self, status: Status) {
+    /// Logs the reason why a worker cannot be started, and keeps the reason for the details.
+    fn cannot_start(&mut self, error: &Error) {
+        self.log.lines.note(&error.to_string());
+        if let Some(status_file) = &mut self.files.status_file {
+            status_file.details.explain(error.to_string());
+        }
+    }
+
+    /// Notes the outcome of an upgrade in the details: the reason, if it failed.
+    fn note_upgrade(&mut self, failure: Option<String>) {
+        if let Some(status_file) = &mut self.files.status_file {
+            let attempts = self.upgrader.attempts;
+            let date = clock::since_1970();
+            status_file.details.upgraded(attempts, date, failure);
+        }
+        self.update_details();
+    }
+
+    /// The details are written first: a reader that finds the new status file finds its details too.
+    fn publish(&mut self, status: &Status) {
+        self.update_details();
         if let Some(status_file) = &mut self.files.status_file {
             status_file.publish(status, self.waiter.now, &mut self.log.lines);
         }
     }
 
-    fn publish_upgrades(&mut self) {
+    fn update_details(&mut self) {
         if let Some(status_file) = &mut self.files.status_file {
-            let upgrades = self.upgrader.upgrades.clone();
-            status_file.publish_upgrades(upgrades, self.waiter.now, &mut self.log.lines);
+            let date = clock::since_1970();
+            let report = self.supervisor.report();
+            status_file.update(&report, date, self.waiter.now, &mut self.log.lines);
         }
     }
 
@@ -321,7 +384,7 @@ impl Daemon {
                 Action::Signal { pid, signal } => self.signal(pid, signal),
                 Action::Publish(status) => {
                     self.service_manager.publish(&status);
-                    self.publish(status);
+                    self.publish(&status);
                 }
                 Action::LogCompat(line) => self.log.lines.compat(&line),
                 Action::LogNote(line) => self.log.lines.note(&line),
@@ -331,20 +394,36 @@ impl Daemon {
     }
 
     fn spawn(&mut self, generation: Generation) -> Event {
+        let log = &mut self.log.lines;
+        self.files.listeners.listen_again(log);
+        self.files.listeners.renew(log);
         let environment = &self.settings.environment;
         match self.workers.spawn(generation, environment) {
             Ok(pid) => Event::Spawned(pid),
             Err(error) => {
-                self.log.lines.note(&error.to_string());
+                self.cannot_start(&error);
                 Event::SpawnFailed
             }
         }
     }
 
     fn signal(&mut self, pid: Pid, signal: Signal) {
-        if let Err(error) = process::signal(pid, signal.number()) {
+        let to_group = match self.settings.policy.kill_mode {
+            KillMode::Process => false,
+            KillMode::Mixed => signal == Signal::KILL,
+            KillMode::Group => true,
+        };
+        let send = if to_group {
+            group::signal
+        } else {
+            process::signal
+        };
+        if let Err(error) = send(pid, signal.number()) {
             let error = Error::action("send", format!("{signal} to worker {pid}"), error);
             self.log.lines.note(&error.to_string());
+            if signal != Signal::CONT {
+                self.dispatch(Event::SignalFailed(pid));
+            }
         }
     }
 }

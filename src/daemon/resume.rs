@@ -1,44 +1,47 @@
 //! The resumption after an upgrade, in the same process, and the saving of the state for it.
 
-use super::start::Beginning;
+use super::start::{Beginning, VERSION};
 use super::waiter::Waiter;
 use super::{Daemon, Files};
 use crate::error::Error;
+use crate::files::details::Details;
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
-use crate::files::status_text::{Upgrade, Upgrades};
 use crate::log::target::LogOutput;
 use crate::sockets::Listeners;
 use crate::supervisor::Supervisor;
-use crate::sys::clock;
+use crate::sys::{clock, process};
 use crate::upgrade::{Origin, SavedState};
 use std::io;
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Daemon {
     pub(super) fn resume(mut beginning: Beginning, state: &SavedState) -> Result<Daemon, Error> {
         let lost = |error: io::Error| Error::action("take over a descriptor", "", error);
         let options = &beginning.options;
         // Signals that arrived during the upgrade are delivered now.
-        let waiter = Waiter::new()?;
+        let waiter = Waiter::new(&options.policy)?;
         let now = waiter.now;
         let supervisor = Supervisor::restore(&state.supervisor, &state.workers, now)?;
         beginning.settings.environment.restore(&state.variables);
         let service_manager = &mut beginning.service_manager;
         service_manager.restore(&state.service_manager, &state.messages);
         let listeners =
-            Listeners::restore(&state.listeners, &state.files, options.listen_fds).map_err(lost)?;
+            Listeners::restore(&state.listeners, &state.files, options).map_err(lost)?;
         let pid_file = match (&options.pid_file, &state.pid_file) {
             (Some(path), Some(saved)) => {
                 Some(PidFile::restore(path, saved, &state.files).map_err(lost)?)
             }
             _ => None,
         };
-        let mut status_file = options.status_file.as_deref().map(StatusFile::new);
-        if let Some(status_file) = &mut status_file {
-            status_file.restore(&state.files);
-        }
+        let status_file = options.status_file.as_deref().map(|path| {
+            let started = pid_file.as_ref().and_then(PidFile::written_at);
+            let started = started.unwrap_or_else(clock::since_1970);
+            let details = Details::new(VERSION, process::id(), started, &options.policy);
+            let mut status_file = StatusFile::new(path);
+            status_file.details = details;
+            status_file.restore(&state.files, state.details.as_ref());
+            status_file
+        });
         let log = LogOutput::restore(
             options.log.clone(),
             beginning.settings.environment.render(&[]),
@@ -56,23 +59,20 @@ impl Daemon {
         daemon.workers.restore(state).map_err(lost)?;
         daemon.report_upgrade(&state.origin);
         daemon.settings.read(&mut daemon.log.lines);
+        // A child may have exited whose signal the program before the upgrade has already handled, or that the system
+        // has dropped during the upgrade.
+        process::signal(process::id(), libc::SIGCHLD)
+            .map_err(|error| Error::action("look for exits", "", error))?;
         Ok(daemon)
     }
 
-    /// Reports the upgrade in the log and in the status file.
+    /// Reports the upgrade in the log and in the details.
     fn report_upgrade(&mut self, origin: &Origin) {
         let line = format!("upgraded from start_server {} to {VERSION}", origin.version);
         self.log.lines.note(&line);
-        self.publish(self.supervisor.status());
-        self.upgrader.upgrades = Upgrades {
-            attempts: origin.attempt,
-            last: Some(Upgrade {
-                attempt: origin.attempt,
-                time: clock::since_1970(),
-                version: VERSION.to_string(),
-            }),
-        };
-        self.publish_upgrades();
+        self.upgrader.attempts = origin.attempt;
+        self.note_upgrade(None);
+        self.publish(&self.supervisor.status());
     }
 
     /// Returns the state with which the next program continues.
@@ -84,13 +84,13 @@ impl Daemon {
         let (listeners, mut owned) = files.listeners.save();
         let (pid_file, pid_path) = files.pid_file.as_ref().map(PidFile::save).unzip();
         owned.extend(pid_path.flatten());
-        owned.extend(files.status_file.as_ref().and_then(StatusFile::save));
+        owned.extend(files.status_file.iter().flat_map(StatusFile::save));
         let (service_manager, messages) = self.service_manager.save();
         let (log, log_command) = self.log.save(now);
         SavedState {
             origin: Origin {
                 version: VERSION.to_string(),
-                attempt: self.upgrader.upgrades.attempts + 1,
+                attempt: self.upgrader.attempts + 1,
             },
             supervisor,
             workers,
@@ -104,6 +104,7 @@ impl Daemon {
             service_manager,
             messages,
             variables: self.settings.environment.save(),
+            details: files.status_file.as_ref().map(|file| file.details.save()),
         }
     }
 }

@@ -4,20 +4,28 @@ use super::waiter::Waiter;
 use super::{background, Daemon, Files, Settings};
 use crate::cli::{LogTarget, Options};
 use crate::error::{Error, Reason};
+use crate::files::details::Details;
 use crate::files::pid_file::PidFile;
 use crate::files::status_file::StatusFile;
 use crate::files::{held_pid_file, owned, status_file};
+use crate::log::command;
 use crate::log::target::LogOutput;
 use crate::service_manager::ServiceManager;
 use crate::sockets::{self, activation};
 use crate::supervisor::worker::Pid;
 use crate::supervisor::Supervisor;
 use crate::sys::start::Invocation;
-use crate::sys::{exec, file, process};
+use crate::sys::{clock, exec, file, process, signals};
 use crate::worker::environment::Environment;
 use crate::worker::readiness::{self, ReadyConfig};
 use crate::{upgrade, variable};
 use std::ffi::{CStr, OsStr};
+
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// systemd ends a service that promises messages by WatchdogSec= and sends none.
+const NO_WATCHDOG: &str =
+    "WATCHDOG_USEC is set, but start_server sends no watchdog messages: remove WatchdogSec=";
 
 /// The result of the first steps, which are the same for a start and for the resumption after an upgrade.
 pub(super) struct Beginning {
@@ -35,7 +43,7 @@ impl Beginning {
         let given = invocation.environment.iter().copied();
         let environment = Environment::new(given.filter(is_inherited), &options.variables);
         Ok(Beginning {
-            service_manager: ServiceManager::new(std::env::var_os("NOTIFY_SOCKET").as_deref())?,
+            service_manager: ServiceManager::new(std::env::var_os("NOTIFY_SOCKET")),
             readiness: ReadyConfig::new(options.policy.readiness),
             settings: Settings::new(options.policy.clone(), environment),
             options,
@@ -47,37 +55,62 @@ impl Beginning {
 impl Daemon {
     /// Binds and opens everything, and starts the first worker.
     pub(super) fn start(mut beginning: Beginning) -> Result<Daemon, Error> {
+        if process::id() == 1 {
+            // The kernel discards a signal that process 1 of a container neither catches nor blocks: an early
+            // TERM would be lost.
+            signals::block();
+        }
         let options = &beginning.options;
         let inherited = activation::adopt_sockets()?;
         beginning.settings.check()?;
-        check_paths(options)?;
+        check_paths(options, &beginning.settings.environment)?;
+        let plan = sockets::plan(options, inherited)?;
+        // Files are made from here on. A signal must not end the process before they are removed, so it is caught and
+        // waits for the first turn of the loop.
+        let mut waiter = Waiter::new(&options.policy)?;
         let mut status_file = options.status_file.as_deref().map(StatusFile::new);
-        if let Some(status_file) = &mut status_file {
+        if let Some(status_file) = &status_file {
             status_file.check()?;
         }
         let left_over = left_over_workers(options);
-        beginning.readiness.check()?;
-        let (listeners, notes) = sockets::bind(options, inherited, &left_over)?;
+        beginning.readiness.check(&beginning.settings.environment)?;
+        let (listeners, notes) =
+            sockets::bind(options, plan, &left_over).map_err(activation::explain)?;
+        if let Some(status_file) = &mut status_file {
+            status_file.keep_spare();
+        }
         let variables = beginning.settings.environment.render(&[]);
-        let mut log = LogOutput::open(options.log.clone(), variables)?;
+        let mut log = LogOutput::open(options.log.clone(), options.daemonize, variables)?;
+        let detach = || background::detach(&waiter.signals);
+        let first_process = options.daemonize.then(detach).transpose()?;
         let mut pid_file = options.pid_file.as_deref().map(PidFile::lock).transpose()?;
-        let first_process = options.daemonize.then(background::detach).transpose()?;
-        let waiter = Waiter::new()?;
+        waiter.now = clock::now();
+        let pid = process::id();
+        let (supervisor, actions) = Supervisor::start(waiter.now);
+        if let Some(status_file) = &mut status_file {
+            // A control command that finds the pid file finds the details too.
+            let date = clock::since_1970();
+            status_file.details = Details::new(VERSION, pid, date, &options.policy);
+            status_file.update(&supervisor.report(), date, waiter.now, &mut log.lines);
+        }
         if let Some(pid_file) = &mut pid_file {
             pid_file.write()?;
         }
-        let pid = process::id();
         let lines = &mut log.lines;
         lines.compat(&format!("start_server (pid:{pid}) starting now..."));
         for note in notes {
             lines.compat(&note);
+        }
+        if std::env::var_os("WATCHDOG_USEC").is_some() {
+            lines.note(NO_WATCHDOG);
         }
         log.lines.flush(waiter.now);
         log.redirect(waiter.now)?;
         if let Some(first_process) = first_process {
             first_process.release();
         }
-        let (supervisor, actions) = Supervisor::start(waiter.now);
+        let environment = &beginning.settings.environment;
+        beginning.readiness.remove_abandoned(environment);
         let files = Files {
             status_file,
             listeners,
@@ -105,12 +138,12 @@ fn is_for_worker(name: &OsStr, is_activated: bool) -> bool {
 }
 
 /// Refuses unusable folders and files. Otherwise they would fail only after something was bound or created.
-fn check_paths(options: &Options) -> Result<(), Error> {
+fn check_paths(options: &Options, environment: &Environment) -> Result<(), Error> {
     if let Some(dir) = &options.dir {
         file::check_enterable(dir).map_err(|error| Error::option("dir", dir, error))?;
     }
     if let Some(path) = &options.pid_file {
-        held_pid_file::refuse_if_held(path)?;
+        held_pid_file::check_free(path)?;
         owned::check_writable(path).map_err(|error| Error::option("pid-file", path, error))?;
     }
     match &options.log {
@@ -118,10 +151,13 @@ fn check_paths(options: &Options) -> Result<(), Error> {
         Some(LogTarget::File(path)) => {
             owned::check_writable(path).map_err(|error| Error::option("log-file", path, error))
         }
-        Some(LogTarget::Command(_)) => exec::check_shell().map_err(|error| {
-            let reason = Reason::from(error);
-            Error::statement(format!("--log-file=| needs a shell, /bin/sh: {reason}"))
-        }),
+        Some(LogTarget::Command(line)) => {
+            exec::check_shell().map_err(|error| {
+                let reason = Reason::from(error);
+                Error::statement(format!("--log-file=| needs a shell, /bin/sh: {reason}"))
+            })?;
+            command::check(line, environment.render(&[]))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::workers::Workers;
 use crate::error::Error;
 use crate::log::lines::Log;
-use crate::supervisor::policy::Time;
+use crate::supervisor::policy::{Policy, Time};
 use crate::supervisor::worker::Pid;
 use crate::sys::clock;
 use crate::sys::poll::{self, Interest, WokenBy};
@@ -37,9 +37,15 @@ pub(super) struct Woken {
 
 impl Waiter {
     /// Catches signals from now on.
-    pub fn new() -> Result<Waiter, Error> {
+    pub fn new(policy: &Policy) -> Result<Waiter, Error> {
+        let forwarded: Vec<_> = policy
+            .forwarded
+            .iter()
+            .map(|signal| signal.number())
+            .collect();
         Ok(Waiter {
-            signals: Signals::catch().map_err(|error| Error::action("catch signals", "", error))?,
+            signals: Signals::catch(&forwarded)
+                .map_err(|error| Error::action("catch signals", "", error))?,
             now: clock::now(),
             can_poll: true,
         })
@@ -61,12 +67,13 @@ impl Waiter {
         let mut interests = vec![Interest::readable(self.signals.wake_fd())];
         interests.extend(workers.report().map(Interest::readable));
         let reports = interests.len();
-        let channels = workers.channels();
+        let before = clock::now();
+        let channels = workers.channels(before);
         interests.extend(channels.map(|(_, channel)| Interest::readable(channel.fd())));
         if log.is_blocked() {
             interests.push(Interest::writable(stderr.as_fd()));
         }
-        let timeout = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
+        let timeout = deadline.map(|deadline| deadline.saturating_sub(before));
         // poll has looked at no descriptor, so a signal may have come.
         let unknown = Woken {
             by_signal: true,
@@ -86,7 +93,7 @@ impl Waiter {
                 return unknown;
             }
         }
-        let has_sent = workers.channels().zip(&interests[reports..]);
+        let has_sent = workers.channels(before).zip(&interests[reports..]);
         Woken {
             by_signal: interests[0].happened(),
             by_report: interests[1..reports].iter().any(Interest::happened),

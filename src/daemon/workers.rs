@@ -1,7 +1,9 @@
-//! The worker processes: their forks, the report that a program runs, and the readiness channels.
+//! The worker processes: their forks, the report that a program runs, the readiness channels and the exits.
 
+use super::children::{Children, Exit};
 use crate::error::Error;
-use crate::supervisor::worker::{Generation, Pid, WaitStatus};
+use crate::supervisor::policy::{KillMode, Time};
+use crate::supervisor::worker::{Generation, Pid};
 use crate::sys::exec::{self, ForkedChild};
 use crate::sys::inherit;
 use crate::upgrade::{SavedState, Starting};
@@ -17,14 +19,16 @@ pub(super) struct Workers {
     starting: Option<ForkedChild>,
     /// The channels on which live workers send messages.
     channels: Vec<(Pid, ReadyChannel)>,
+    pub children: Children,
 }
 
 impl Workers {
-    pub fn new(launcher: Launcher) -> Workers {
+    pub fn new(launcher: Launcher, kill_mode: KillMode) -> Workers {
         Workers {
             launcher,
             starting: None,
             channels: Vec::new(),
+            children: Children::new(kill_mode),
         }
     }
 
@@ -70,12 +74,8 @@ impl Workers {
     }
 
     /// Reads the report if it has come, or if its child has exited. The error says that the program does not run.
-    pub fn take_report(
-        &mut self,
-        has_come: bool,
-        dead: &[(Pid, WaitStatus)],
-    ) -> Option<Result<(), Error>> {
-        let is_dead = |child: Pid| dead.iter().any(|(pid, _)| *pid == child);
+    pub fn take_report(&mut self, has_come: bool, exits: &[Exit]) -> Option<Result<(), Error>> {
+        let is_dead = |child: Pid| exits.iter().any(|exit| exit.pid() == child);
         let forked = self
             .starting
             .take_if(|forked| has_come || is_dead(forked.pid))?;
@@ -83,19 +83,31 @@ impl Workers {
         Some(failure.map_or(Ok(()), |failure| Err(self.launcher.explain(failure))))
     }
 
-    pub fn channels(&self) -> impl Iterator<Item = (Pid, &ReadyChannel)> {
-        self.channels.iter().map(|(pid, channel)| (*pid, channel))
+    /// The channels, but for those of workers that have sent too much.
+    pub fn channels(&self, now: Time) -> impl Iterator<Item = (Pid, &ReadyChannel)> {
+        let channels = self.channels.iter().map(|(pid, channel)| (*pid, channel));
+        channels.filter(move |(_, channel)| channel.rests_until(now).is_none())
+    }
+
+    /// The time of the next look at the workers.
+    pub fn deadline(&self, now: Time) -> Option<Time> {
+        let channels = self.channels.iter();
+        let rests = channels.filter_map(|(_, channel)| channel.rests_until(now));
+        rests.chain(self.children.deadline()).min()
     }
 
     /// Reads what a worker has sent since the last time.
-    pub fn read_messages(&mut self, pid: Pid) -> Vec<Message> {
+    pub fn read_messages(&mut self, pid: Pid, now: Time) -> Vec<Message> {
         let Some(index) = self.channels.iter().position(|(sender, _)| *sender == pid) else {
             return Vec::new();
         };
-        self.channels[index].1.read_messages().unwrap_or_else(|| {
-            self.channels.remove(index);
-            Vec::new()
-        })
+        self.channels[index]
+            .1
+            .read_messages(pid, now)
+            .unwrap_or_else(|| {
+                self.channels.remove(index);
+                Vec::new()
+            })
     }
 
     /// Closes the channel of a worker that has exited.

@@ -15,7 +15,6 @@ pub use state::{Origin, SavedState, Starting};
 pub use trial::answer;
 
 use crate::error::{Error, Reason};
-use crate::files::status_text::Upgrades;
 use crate::supervisor::policy::Time;
 use crate::supervisor::worker::{Pid, WaitStatus};
 use crate::sys::exec::{self, Program};
@@ -52,7 +51,8 @@ pub fn inherited_state() -> Result<Option<SavedState>, Error> {
 /// Tries the new program, and then executes it in this process.
 pub struct Upgrader {
     invocation: Invocation,
-    pub upgrades: Upgrades,
+    /// The number of upgrades that were tried, failed ones included.
+    pub attempts: u64,
     trial: Option<Trial>,
     /// The trial has succeeded: the program is replaced at the end of this turn.
     is_accepted: bool,
@@ -62,7 +62,7 @@ impl Upgrader {
     pub fn new(invocation: Invocation) -> Upgrader {
         Upgrader {
             invocation,
-            upgrades: Upgrades::default(),
+            attempts: 0,
             trial: None,
             is_accepted: false,
         }
@@ -70,10 +70,9 @@ impl Upgrader {
 
     /// Starts the trial of the executable that is now at our own path.
     pub fn begin(&mut self, state: &mut SavedState, now: Time) -> Result<(), Reason> {
-        // A new request replaces an unfinished trial: the executable may have changed since.
-        if let Some(mut trial) = self.trial.take() {
-            trial.kill();
-        }
+        // A new request replaces an earlier one: the executable may have changed since the trial.
+        self.end_trial();
+        self.is_accepted = false;
         let mut program = self.program();
         let option = launch::c_string(OsStr::new(TRIAL_OPTION));
         program.arguments.insert(1, option);
@@ -86,12 +85,24 @@ impl Upgrader {
         self.trial.as_ref().and_then(Trial::deadline)
     }
 
+    /// The child that is on trial.
+    pub fn trial(&self) -> Option<Pid> {
+        self.trial.as_ref().map(Trial::pid)
+    }
+
     /// Kills a trial that takes too long. Its exit then ends the trial.
     pub fn tick(&mut self, now: Time) {
         if let Some(trial) = &mut self.trial {
             if trial.deadline().is_some_and(|until| until <= now) {
                 trial.kill();
             }
+        }
+    }
+
+    /// Ends an unfinished trial.
+    pub fn end_trial(&mut self) {
+        if let Some(mut trial) = self.trial.take() {
+            trial.kill();
         }
     }
 

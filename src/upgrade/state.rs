@@ -3,6 +3,7 @@
 //! The descriptors and the children stay in the process; the records only name their numbers.
 
 use crate::error::Error;
+use crate::files::details::SavedDetails;
 use crate::files::owned::SavedFile;
 use crate::files::pid_file::SavedPidFile;
 use crate::log::command::SavedLogCommand;
@@ -59,6 +60,7 @@ state! {
     service_manager: SavedServiceManager,
     messages: Vec<SavedMessage>,
     variables: Vec<SavedVariable>,
+    details: Option<SavedDetails>,
 }
 
 record! {
@@ -160,8 +162,11 @@ mod tests {
     use crate::supervisor::policy::Time;
     use crate::supervisor::Supervisor;
 
-    /// The text that each released version has written.
-    const EXAMPLES: [&str; 1] = [include_str!("../../tests/upgrade/state-1")];
+    /// The text that 0.1.0 has written, and the text of this version.
+    const EXAMPLES: [&str; 2] = [
+        include_str!("../../tests/upgrade/state-1"),
+        include_str!("../../tests/upgrade/state-1-with-details"),
+    ];
 
     #[test]
     fn the_state_of_every_released_version_is_read() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// The longest time that the new program may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The answer of a new program that accepts the state. Its version follows.
+/// The answer of a new program that accepts the state. Its version follows, and the number of its process.
 const TRIAL_ACCEPTED: &str = "understood by start_server ";
 
 /// The new program's side. `words` is the command line with which it would continue. It reads the state from standard
@@ -28,7 +28,8 @@ pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error
     let input = inherit::adopt_fd(0).map_err(|error| Error::action("read the state", "", error))?;
     let state = SavedState::read(input)?;
     Supervisor::restore(&state.supervisor, &state.workers, Time::ZERO)?;
-    Ok(format!("{TRIAL_ACCEPTED}{}\n", env!("CARGO_PKG_VERSION")))
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), process::id());
+    Ok(format!("{TRIAL_ACCEPTED}{version}, process {pid}\n"))
 }
 
 /// The running program's side: the child that executes the new program.
@@ -84,10 +85,19 @@ impl Trial {
         }
         let mut answer = [0; 64];
         let count = fd::read(self.answer.as_fd(), &mut answer).unwrap_or(0);
-        let answer = &answer[..count];
-        if answer.starts_with(TRIAL_ACCEPTED.as_bytes()) && answer.ends_with(b"\n") {
-            return Ok(());
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        let accepted = answer.strip_prefix(TRIAL_ACCEPTED);
+        let Some(accepted) = accepted.filter(|_| status == 0 && answer.ends_with('\n')) else {
+            return Err(format!("it cannot take over the state, exit status:{status}").into());
+        };
+        let Some((_, pid)) = accepted.trim_end().split_once(", process ") else {
+            return Err(format!("it is the older version {}", accepted.trim_end()).into());
+        };
+        // A program that starts the new one as its child would do the same in our process, and our children would be
+        // those of a program that does not know them.
+        if pid.parse() != Ok(self.child.pid) {
+            return Err("it answers from a process that it has started".into());
         }
-        Err(format!("it cannot take over the state, exit status:{status}").into())
+        Ok(())
     }
 }
