@@ -29,10 +29,11 @@ impl Progress {
         }
     }
 
-    pub fn end(&self) {
+    pub fn end(&mut self) {
         if self.terminal && !self.line.is_empty() {
             write("\n");
         }
+        self.line.clear();
     }
 }
 

@@ -1,73 +1,100 @@
 //! The command `--restart`: the wait for the new worker, and its progress lines.
 
 use super::progress::Progress;
+use super::waiting::awaited;
 use super::*;
-use crate::supervisor::worker::StartFailure;
+use crate::files::details::{FailureDetails, NextStart};
 
-/// Sends HUP to the start_server of `target`, prints the progress, and waits until only newer workers are left.
+/// Sends HUP to the start_server of `target`, prints the progress, and waits until only newer workers are left. If the
+/// first worker is still being started, waits for it before sending HUP.
 pub fn restart(target: &Target) -> Result<(), ControlError> {
     let held = hold(&target.pid_file)?;
-    let before = read(&target.status_file)?;
-    let no_worker = || Error::option("status-file", &target.status_file, "no worker is up yet");
-    let newest = newest(&before).ok_or_else(no_worker)?;
+    let mut before = View::read_for(target, &held)?;
+    let mut wait = Wait::new("restart", awaited, target, &held);
+    let newest = match before.newest() {
+        Some(newest) => newest,
+        None => {
+            let reporter = Reporter::new(&before);
+            let newest = wait.until(|view, progress| {
+                reporter.report(view, progress);
+                view.newest()
+            })?;
+            before = View::read_for(target, &held)?;
+            newest
+        }
+    };
     send(&held, Signal::HUP)?;
     let mut restart = Restart {
         newest,
-        known_failure: before.start_failure,
-        progress: Progress::new(),
+        reporter: Reporter::new(&before),
     };
-    let look = |snapshot| restart.outcome(snapshot);
-    let outcome = wait_for_outcome("restart", target, &held, look);
-    restart.progress.end();
-    outcome?
+    wait.until(|view, progress| restart.outcome(view, progress))?
 }
 
 /// A restart that is in progress.
 struct Restart {
     /// The newest generation before the restart.
     newest: Generation,
-    /// A failed start that was reported before the restart.
-    known_failure: Option<StartFailure>,
-    progress: Progress,
+    reporter: Reporter,
 }
 
 impl Restart {
-    fn outcome(&mut self, snapshot: Snapshot) -> Option<Result<(), ControlError>> {
+    fn outcome(
+        &mut self,
+        view: &View,
+        progress: &mut Progress,
+    ) -> Option<Result<(), ControlError>> {
         let is_old = |worker: &&(Generation, _)| worker.0 <= self.newest;
-        let old = snapshot.workers.iter().filter(is_old).count();
-        let new = snapshot.workers.iter().rfind(|worker| !is_old(worker));
-        match (new, self.new_failure(&snapshot)) {
-            (Some((generation, pid)), _) => {
-                let mut line = format!("generation {generation} (pid {pid}) is up");
-                match old {
-                    0 => {}
-                    1 => line += ", waiting for 1 old worker",
-                    _ => line += &format!(", waiting for {old} old workers"),
-                }
-                self.progress.print(&line);
-                (old == 0).then_some(Ok(()))
-            }
-            (None, Some(failure)) => self.failed(failure),
-            (None, None) => None,
+        let old = view.workers.iter().filter(is_old).count();
+        let new = view.workers.iter().rfind(|worker| !is_old(worker));
+        let Some((generation, pid)) = new else {
+            let failure = self.reporter.report(view, progress)?;
+            let (failed, end, newest) = (failure.generation, &failure.end, self.newest);
+            return Some(Err(ControlError::GivenUp(Error::statement(format!(
+                "generation {failed} failed to start ({end}), the restart was given up, generation {newest} is still serving"
+            )))));
+        };
+        let mut line = format!("generation {generation} (pid {pid}) is up");
+        match old {
+            0 => {}
+            1 => line += ", waiting for 1 old worker",
+            _ => line += &format!(", waiting for {old} old workers"),
+        }
+        progress.print(&line);
+        (old == 0).then_some(Ok(()))
+    }
+}
+
+/// Reports failed starts.
+struct Reporter {
+    /// The last failed start that was not reported because it is older than the command.
+    known: Generation,
+}
+
+impl Reporter {
+    fn new(before: &View) -> Reporter {
+        let details = before.details();
+        let failure = details.and_then(|details| details.start_failure.as_ref());
+        Reporter {
+            known: failure.map_or(0, |failure| failure.generation),
         }
     }
 
-    fn new_failure(&self, snapshot: &Snapshot) -> Option<StartFailure> {
-        let known = self.known_failure.map_or(0, |known| known.failed);
-        let last = snapshot.start_failure;
-        last.filter(|failure| failure.failed > known)
-    }
-
-    fn failed(&mut self, failure: StartFailure) -> Option<Result<(), ControlError>> {
-        let failed = failure.failed;
-        if !failure.given_up {
-            let line = format!("generation {failed} failed to start, trying again");
-            self.progress.print(&line);
+    /// Prints a failed start that is followed by another one. Returns one that is given up.
+    fn report<'a>(&self, view: &'a View, progress: &mut Progress) -> Option<&'a FailureDetails> {
+        let failure = view.details()?.start_failure.as_ref()?;
+        if failure.generation <= self.known {
             return None;
         }
-        let newest = self.newest;
-        Some(Err(ControlError::GivenUp(Error::statement(format!(
-            "generation {failed} failed to start, the restart was given up, generation {newest} is still serving"
-        )))))
+        if failure.next == NextStart::GivenUp {
+            return Some(failure);
+        }
+        progress.print(&failed(failure));
+        None
     }
+}
+
+fn failed(failure: &FailureDetails) -> String {
+    let (generation, end) = (failure.generation, &failure.end);
+    format!("generation {generation} failed to start ({end}), trying again")
 }

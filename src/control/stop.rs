@@ -1,8 +1,10 @@
 //! The command `--stop`: the wait for the end of start_server.
 
+use super::strangers::Sockets;
 use super::*;
 
-/// Sends TERM to the start_server of `pid_file`, and waits for its end.
+/// Sends TERM to the start_server of `pid_file`, and waits for its end. Then names the processes that still hold its
+/// sockets.
 pub fn stop(pid_file: &Path, timeout: Timeout) -> Result<(), ControlError> {
     let held = hold(pid_file)?;
     let own = process::id();
@@ -10,7 +12,12 @@ pub fn stop(pid_file: &Path, timeout: Timeout) -> Result<(), ControlError> {
         "stop_server (pid:{own}) stopping now (pid:{})...\n",
         held.pid
     ));
+    let sockets = Sockets::of(&held);
     send(&held, Signal::TERM)?;
     let incomplete = format!("process {} has not ended yet", held.pid);
-    wait_until(timeout, incomplete, || (!held.is_held()).then_some(()))
+    wait_until(timeout, incomplete, || (!held.is_held()).then_some(()))?;
+    for holder in sockets.holders() {
+        progress::write(&format!("{holder} still holds a socket of start_server\n"));
+    }
+    Ok(())
 }

@@ -1,31 +1,74 @@
 //! The command `--upgrade`: the wait for the outcome of the upgrade.
 
-use super::progress::Progress;
+use super::view::Writer;
 use super::*;
-use crate::files::status_text::Upgrade;
+use crate::files::details::UpgradeDetails;
 
 /// Asks the start_server of `target` to replace itself by the program now at its path, and waits for the outcome.
 pub fn upgrade(target: &Target) -> Result<(), ControlError> {
     let held = hold(&target.pid_file)?;
-    let attempts = read(&target.status_file)?.upgrades.attempts;
-    send(&held, Signal::USR2)?;
-    let upgrades = wait_for_outcome("upgrade", target, &held, |snapshot| {
-        Some(snapshot.upgrades).filter(|upgrades| upgrades.attempts > attempts)
-    })?;
-    match &upgrades.last {
-        Some(upgrade) if !upgrades.has_failed() => {
-            Progress::new().print(&upgraded(upgrade));
-            Ok(())
-        }
-        Some(_) | None => Err(ControlError::GivenUp(Error::statement(format!(
-            "the upgrade failed, process {} keeps its current version: its log says why",
-            held.pid
-        )))),
+    let before = View::read_for(target, &held)?;
+    refuse_perl(&before, &held)?;
+    let details = before.details();
+    if details.is_some_and(|details| details.forwards_usr2()) {
+        let pid = held.pid;
+        let text = format!("start_server (pid {pid}) forwards USR2, so it cannot be upgraded");
+        return Err(Error::statement(text).into());
     }
+    let executable = process::executable(held.pid);
+    let attempts = details.map_or(0, |details| details.upgrades);
+    send(&held, Signal::USR2)?;
+    let awaited = |_: &View| "waiting for the answer of the new program".to_string();
+    let mut wait = Wait::new("upgrade", awaited, target, &held);
+    let upgrade = wait.until(|view, _| {
+        if let Some(details) = view.details() {
+            let upgrade = details.last_upgrade.clone();
+            return upgrade.filter(|_| details.upgrades > attempts);
+        }
+        failure_of_0_1_0(view, &before)
+    })?;
+    if let Some(reason) = &upgrade.failure {
+        let pid = held.pid;
+        return Err(ControlError::GivenUp(Error::statement(format!(
+            "the upgrade failed, process {pid} keeps its current version: {reason}"
+        ))));
+    }
+    let from = details.map_or("0.1.0", |details| details.version.as_str());
+    wait.progress
+        .print(&format!("{}, from {from}", upgraded(&upgrade)));
+    wait.progress.end();
+    if executable.is_some() && executable == process::executable(held.pid) {
+        wait.progress
+            .print("the executable is the same file as before");
+        wait.progress.end();
+    }
+    Ok(())
+}
+
+/// Refuses to send USR2 to Perl's start_server, which the signal would end.
+fn refuse_perl(before: &View, held: &Held) -> Result<(), Error> {
+    let name =
+        process::executable_name(held.pid).filter(|_| before.writer == Writer::WithoutDetails);
+    if let Some(name) = name.filter(|name| name.starts_with("perl")) {
+        let pid = held.pid;
+        let text = format!("process {pid} cannot be upgraded: it is a program of {name}");
+        return Err(Error::statement(text));
+    }
+    Ok(())
+}
+
+/// The outcome that version 0.1.0 reports if it still runs.
+fn failure_of_0_1_0(view: &View, before: &View) -> Option<UpgradeDetails> {
+    let has_failed = view.failed_upgrade > before.failed_upgrade;
+    has_failed.then(|| UpgradeDetails {
+        version: "0.1.0".to_string(),
+        time: clock::since_1970(),
+        failure: Some("its log says why".to_string()),
+    })
 }
 
 /// The line that reports a successful upgrade.
-pub(super) fn upgraded(upgrade: &Upgrade) -> String {
+pub(super) fn upgraded(upgrade: &UpgradeDetails) -> String {
     let date = clock::format_utc(upgrade.time);
     format!(
         "start_server {} since {date}, by an upgrade",
