@@ -87,7 +87,7 @@ impl Clients {
             match TcpStream::connect(("127.0.0.1", self.port)) {
                 Ok(mut connection) => {
                     self.connected.fetch_add(1, SeqCst);
-                    let _ = connection.set_read_timeout(Some(Duration::from_millis(500)));
+                    let _ = connection.set_read_timeout(Some(Duration::from_millis(100)));
                     let _ = connection.write_all(b"?");
                     let _ = connection.read(&mut [0; 64]);
                 }

@@ -19,7 +19,7 @@ pub use daemon::{pid_in_file, Daemon};
 #[cfg(target_os = "linux")]
 pub use needs::container;
 pub use needs::{permissions_count, skipped};
-pub use processes::{descriptors, is_asleep};
+pub use processes::{alive_in, descriptors, is_alive, is_asleep, is_zombie};
 pub use report::Report;
 pub use scratch::Scratch;
 pub use server::Server;

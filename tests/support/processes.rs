@@ -7,25 +7,37 @@ use std::path::Path;
 
 /// Tells whether a process sleeps, on Linux; elsewhere every process is taken for one that does.
 pub fn is_asleep(pid: i32) -> bool {
+    is_in_state(pid, 'S')
+}
+
+/// Tells whether a process has exited and was not reaped, on Linux; elsewhere every process is taken for one.
+pub fn is_zombie(pid: i32) -> bool {
+    is_in_state(pid, 'Z')
+}
+
+/// Tells whether a process has not exited. On Linux one that nobody has reaped counts as exited.
+pub fn is_alive(pid: i32) -> bool {
+    let has_proc = Path::new("/proc/self/stat").exists();
+    kernel::exists(pid) && !(has_proc && is_zombie(pid))
+}
+
+fn is_in_state(pid: i32, state: char) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.map_or(true, |stat| {
         stat.rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('S'))
+            .is_some_and(|(_, rest)| rest.starts_with(state))
     })
 }
 
-/// The open descriptors of start_server, and what they are. Linux only.
+/// The targets of the open descriptors of start_server, without their numbers: the status file and the spare descriptor
+/// get new numbers with every write. Linux only.
 pub fn descriptors(server: &Server) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
     let mut found: Vec<_> = entries
         .map(|entry| {
             let entry = entry.unwrap();
             let target = fs::read_link(entry.path()).unwrap_or_default();
-            format!(
-                "{} -> {}",
-                entry.file_name().to_string_lossy(),
-                target.display()
-            )
+            target.display().to_string()
         })
         .collect();
     found.sort();
@@ -43,6 +55,12 @@ pub fn end_all(folder: &Path) {
         // A process that has its signal ends as soon as it runs.
         std::thread::yield_now();
     }
+}
+
+/// The processes that were started for the test with this folder and have not exited. Elsewhere than on Linux nothing
+/// tells.
+pub fn alive_in(folder: &Path) -> Vec<i32> {
+    of_folder(folder).collect()
 }
 
 fn of_folder(folder: &Path) -> impl Iterator<Item = i32> + use<'_> {

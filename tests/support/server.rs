@@ -39,15 +39,34 @@ impl Server {
     /// comes between its last look and its wait.
     pub fn signal(&self, signal: i32) {
         if std::env::var_os("START_SERVER").is_some() {
-            self.idle();
+            self.idle_for_signals();
         }
         kernel::kill(self.pid(), signal);
     }
 
     /// Waits until it sleeps.
     pub fn idle(&self) {
+        if std::env::var_os("START_SERVER").is_some() {
+            return self.idle_for_signals();
+        }
         self.eventually("start_server to sleep", || {
             is_asleep(self.pid()).then_some(())
+        });
+    }
+
+    /// Waits until it sleeps in a call that a signal interrupts.
+    pub fn idle_for_signals(&self) {
+        let waits = || {
+            // The function of the kernel in which it sleeps. That may be a secret.
+            let call = fs::read_to_string(format!("/proc/{}/wchan", self.pid()));
+            let call = call.unwrap_or("0".to_string());
+            ["wait", "sleep", "poll"]
+                .iter()
+                .any(|name| call.contains(name))
+                || call == "0"
+        };
+        self.eventually("start_server to sleep until a signal", || {
+            (is_asleep(self.pid()) && waits()).then_some(())
         });
     }
 
@@ -207,8 +226,7 @@ impl Server {
     /// The status file, read by the test's own eyes.
     pub fn status(&self) -> Vec<(u64, i32)> {
         let text = self.scratch.read("status");
-        let workers = text.lines().filter(|line| !line.starts_with("upgrade"));
-        workers.map(|line| pair(line, ':')).collect()
+        text.lines().map(|line| pair(line, ':')).collect()
     }
 
     /// Waits until exactly these generations are up, as the status file shows.
@@ -226,14 +244,26 @@ impl Server {
         );
     }
 
-    /// The lines of the status file, in one line and without processes: "1 2 failed:3".
+    /// The generations in the status file and the last failed start in the details: "1 2 failed:3".
     pub fn outline(&self) -> String {
-        let text = self.scratch.read("status");
-        let lines = text.lines().map(|line| match line.split_once(':') {
-            Some((generation, _)) if generation.parse::<u64>().is_ok() => generation,
-            Some(_) | None => line,
-        });
-        lines.collect::<Vec<_>>().join(" ")
+        let generations = self.status().into_iter();
+        let mut words: Vec<_> = generations.map(|(found, _)| found.to_string()).collect();
+        for line in self.details("start-failure") {
+            let values: Vec<_> = line.split(' ').collect();
+            words.push(format!("failed:{}", values[0]));
+            if values[2] == "given-up" {
+                words.push(format!("given-up:{}", values[0]));
+            }
+        }
+        words.join(" ")
+    }
+
+    /// The values of the lines with this key in the details.
+    pub fn details(&self, key: &str) -> Vec<String> {
+        let text = self.scratch.read("status.details");
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let values = lines.filter(|(found, _)| *found == key);
+        values.map(|(_, values)| values.to_string()).collect()
     }
 
     /// Waits until the status file is like that.

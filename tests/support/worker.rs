@@ -51,6 +51,15 @@ pub fn run(role: &str) {
             );
             kernel::exit(1);
         }
+        // Has a child that only a signal ends, and is what the value says: "parent:serve".
+        "parent" => {
+            #[allow(clippy::zombie_processes, reason = "nobody waits for it")]
+            let _child = Command::new("sh").args(["-c", LIVE]).spawn().unwrap();
+            match value.split_once(':') {
+                Some((_, status)) => kernel::exit(status.parse().unwrap()),
+                None => serve(value, &generation, parent, reader),
+            }
+        }
         // Cannot start while the file `bad` is there.
         "picky" if path("bad").exists() => kernel::exit(3),
         "picky" => serve("serve", &generation, parent, reader),
@@ -64,6 +73,11 @@ pub fn run(role: &str) {
         }
         "plain" | "serve" | "linger" | "stubborn" | "orphan" | "shuts" => {
             serve(role, &generation, parent, reader)
+        }
+        // Says that it is ready, and dies.
+        "crash" => {
+            say(ready());
+            kernel::exit(1);
         }
         // Says that it is ready, and then serves as the value says: "ready:serve".
         "ready" => {
@@ -110,13 +124,19 @@ fn say_what_comes(generation: &str) {
     }
 }
 
-/// The messenger: says what is in a file.
+/// The messenger: says what is in a file. "nobody" then lives until it was heard: start_server looks at whose child it
+/// is.
 fn deliver(name: &str) {
     let words = fs::read(path(name)).unwrap();
-    if std::env::var_os("MESSENGER").is_some_and(|who| who == "nobody") {
+    let is_nobody = std::env::var_os("MESSENGER").is_some_and(|who| who == "nobody");
+    if is_nobody {
         kernel::become_nobody();
     }
     say(&words);
+    if is_nobody {
+        let is_heard = || path("heard").exists() || !path("notes").exists();
+        eventually(|| is_heard().then_some(()), || "the file heard".to_string());
+    }
 }
 
 fn ready() -> &'static [u8] {
