@@ -3,7 +3,11 @@
 
 mod daemonize;
 mod deadlines;
+mod early_end;
+mod forward;
 mod giving_up;
+pub mod kill_mode;
+mod log_command;
 mod log_file;
 mod path_mode;
 mod restarts;
@@ -23,3 +27,14 @@ fn restart<const N: usize>(server: &Server, options: [&str; N]) -> Setup {
 
 /// Every attempt fails.
 const FAIL: &str = "exit:7";
+
+/// Whether a command looks at the files while start_server ends or only afterwards is a matter of chance.
+pub fn assert_ended_meanwhile(server: &Server, what: &str, said: &str) {
+    let pid = server.pid();
+    let during = format!("start_server: start_server (pid {pid}) is ending\n");
+    let afterwards = format!("start_server: process {pid} ended before the {what} was complete\n");
+    assert!(
+        said.ends_with(&during) || said.ends_with(&afterwards),
+        "{said}"
+    );
+}

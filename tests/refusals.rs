@@ -3,7 +3,7 @@
 use crate::support::{free_port, kernel, permissions_count, run_beside, skipped, Scratch, Setup};
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{chown, symlink, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -41,6 +41,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
     folder.write("file", "kept");
     folder.write("not-executable/file", "");
     symlink("nowhere", folder.path("link")).unwrap();
+    symlink("file", folder.path("to-file")).unwrap();
     kernel::make_fifo(&folder.path("fifo"));
     let _live = UnixListener::bind(folder.path("live")).unwrap();
     let _datagram = UnixDatagram::bind(folder.path("datagram")).unwrap();
@@ -57,7 +58,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("--port=127.0.0.1:{}", taken.local_addr().unwrap().port());
     let free = format!("--port=127.0.0.1:{}", free_port());
-    let run: [&[&str]; 48] = [
+    let run: [&[&str]; 53] = [
         &["--port=http"],
         &["--port=70000"],
         &["--port=host.invalid:80"],
@@ -104,6 +105,11 @@ fn bad_input_gets_one_line_and_touches_nothing() {
         &["--status-file=fifo"],
         &["--pid-file=missing/pid"],
         &["--pid-file=fifo"],
+        &["--pid-file=file"],
+        &["--pid-file=to-file"],
+        &["--pid-file=word"],
+        &["--pid-file=lines"],
+        &["--pid-file=negative"],
         &["--path=made", "--log-file=missing/log"],
         &["--log-file=|"],
     ];
@@ -291,6 +297,27 @@ fn stop_and_restart_refuse_at_once_whatever_is_no_pid_file_and_no_status_file() 
     assert_eq!(server.count("received"), 1, "{}", server.log());
 }
 
+/// Even for `--status`: such a file does not show that nothing runs.
+#[test]
+fn a_pid_file_that_cannot_be_read_is_1_for_every_command() {
+    if !permissions_count() {
+        return skipped("permissions that count");
+    }
+    let folder = Scratch::new();
+    let file = folder.write("pid", "1\n");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o000)).unwrap();
+    for command in ["--status", "--stop", "--restart", "--upgrade"] {
+        let options = [command, "--pid-file=pid", "--status-file=status"];
+        let options = &options[..if command == "--stop" { 2 } else { 3 }];
+        let setup = Setup::beside(&folder, options)
+            .with(|command| kernel::on_fork(command, kernel::heed_permissions));
+        let ended = setup.finish();
+        let expected = "start_server: --pid-file=pid: Permission denied\n";
+        assert_eq!(ended.status.code(), Some(1), "{command}: {}", ended.said);
+        assert_eq!(ended.said, expected, "{command}");
+    }
+}
+
 #[test]
 fn stop_and_restart_signal_nobody_whose_number_is_in_a_file_that_he_does_not_hold() {
     let mut server = Setup::new(["--interval=0", "--pid-file=pid", "--status-file=status"])
@@ -315,4 +342,45 @@ fn stop_and_restart_signal_nobody_whose_number_is_in_a_file_that_he_does_not_hol
     server.stop();
     assert_eq!(server.count("received"), 1, "{}", server.log());
     assert_eq!(server.count("died unexpectedly"), 0, "{}", server.log());
+}
+
+/// In a folder where everybody may make files, somebody else could choose whom `--stop` signals.
+#[test]
+fn a_pid_file_of_somebody_else_in_a_shared_folder_is_refused() {
+    if !kernel::is_root() {
+        return skipped("root");
+    }
+    let options = [
+        "--interval=0",
+        "--status-file=status",
+        "--pid-file=shared/pid",
+    ];
+    let setup = Setup::new(options).role("serve").file("shared/pid", "1\n");
+    let (shared, pid_file) = (
+        setup.scratch.path("shared"),
+        setup.scratch.path("shared/pid"),
+    );
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    chown(&pid_file, Some(65_534), None).unwrap();
+    let start = || run_beside(&setup.scratch, &["--pid-file=shared/pid", "--", "true"]);
+    let reason = "it belongs to user 65534, who could change it";
+    let line = format!("start_server: --pid-file=shared/pid: {reason}\n");
+    assert_eq!(start(), (Some(1), line));
+    assert_eq!(fs::read(&pid_file).unwrap(), b"1\n");
+    chown(&pid_file, Some(0), None).unwrap();
+    setup.up().stop();
+}
+
+#[test]
+fn a_pid_file_is_written_by_nobody_else_whatever_the_umask_is() {
+    let setup = Setup::new(["--interval=0", "--pid-file=pid", "--status-file=status"]);
+    let mut server = setup
+        .role("serve")
+        .with(|command| kernel::on_fork(command, || kernel::set_umask(0)))
+        .up();
+    for name in ["pid", "status", "status.details"] {
+        let mode = fs::metadata(server.scratch.path(name)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o644, "{name}");
+    }
+    server.stop();
 }

@@ -47,3 +47,31 @@ fn a_start_that_fails_is_printed_and_its_status_is_the_callers() {
         assert!(!names.contains(&"pid".to_string()), "{options:?}");
     }
 }
+
+/// A deploy tool waits for the end of the output, as `$(...)` and ssh do.
+#[test]
+fn the_callers_output_ends_when_it_returns() {
+    let logs = ["--log-file=out", "--log-file=| cat >>out"];
+    let checks = ["--ready=notify", "--interval=0"];
+    for (log, check) in logs.iter().flat_map(|log| checks.map(|check| (log, check))) {
+        for (status, program) in [("--interval=0", "cat"), ("--status-file=status", "false")] {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", "said=$(\"$@\" 2>&1); echo \"$? $said\"", "sh"]);
+            let setup = Setup::by(
+                {
+                    shell.arg(crate::support::program());
+                    shell
+                },
+                ["--daemonize", "--pid-file=pid", log, check, status, program],
+            );
+            let ended = setup.finish();
+            let first_line = ended.printed.starts_with("0 start_server (pid:");
+            assert!(
+                first_line && ended.printed.lines().count() == 1,
+                "{}",
+                ended.printed
+            );
+            Daemon::of(ended).stop();
+        }
+    }
+}

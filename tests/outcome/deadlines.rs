@@ -130,3 +130,43 @@ fn a_worker_that_finishes_in_time_is_not_killed() {
     assert!(!server.log().contains("killing it"), "{}", server.log());
     assert!(server.log().contains("died, status:0"), "{}", server.log());
 }
+
+/// Servers with a one-shot handler, as node's `once`, die of a second signal in the middle of a request.
+#[test]
+fn an_old_worker_is_told_once_whatever_comes() {
+    let mut server = notifying("ready:linger", []).up();
+    for generation in 2..=4 {
+        server.hup();
+        server.worker(generation);
+        server.notes(&format!("signal {} 15", generation - 1));
+    }
+    server.term();
+    server.notes("signal 4 15");
+    let told = |generation: u64| {
+        let notes = server.scratch.read("notes");
+        let line = format!("signal {generation} 15");
+        notes.lines().filter(|found| *found == line).count()
+    };
+    for generation in 1..=4 {
+        assert_eq!(told(generation), 1, "{generation}");
+    }
+    server.term();
+    server.eventually("the second signal", || {
+        (1..=4)
+            .all(|generation| told(generation) == 2)
+            .then_some(())
+    });
+    server.scratch.write("leave", "");
+    assert!(server.end().success());
+    // Each line names those that get the signal.
+    let story = server.story();
+    for line in [
+        "sending TERM to old workers:A\n",
+        "sending TERM to old workers:B\n",
+        "sending TERM to old workers:C\n",
+        "sending TERM to all workers:D\n",
+        "sending TERM to all workers:A,B,C,D\n",
+    ] {
+        assert_eq!(story.matches(line).count(), 1, "{line}{story}");
+    }
+}

@@ -97,21 +97,22 @@ fn a_success_removes_the_line() {
     }
 }
 
+/// Scripts and the Ruby listener for unicorn read every line as a generation and a process.
 #[test]
-fn without_these_options_the_status_file_never_tells_of_failures() {
+fn the_status_file_never_tells_of_failures() {
     let options = ["--ready=interval", "--interval=1"];
     let mut server = notifying("serve", options).up();
     let before = server.scratch.read("status");
     server.next_role(FAIL);
     server.hup();
     for failures in 1..=2 {
-        server.says_times("seems to have failed to start", failures);
+        server.shows(&format!("1 failed:{}", failures + 1));
         assert_eq!(server.scratch.read("status"), before);
     }
     kernel::kill(server.worker(1).pid, libc::SIGKILL);
     server.says("old worker ");
     server.says_times("seems to have failed to start", 4);
-    server.shows("");
+    server.eventually("no worker", || server.status().is_empty().then_some(()));
     server.stop();
 }
 
@@ -172,4 +173,21 @@ fn one_that_was_told_to_finish_is_no_heir_but_may_finish() {
     assert!(server.scratch.path("socket").exists());
     server.scratch.write("leave", "");
     assert_over(server, 2);
+}
+
+#[test]
+fn a_worker_that_dies_right_after_it_was_ready_counts() {
+    for (ready, interval) in [
+        ("--ready=notify", "--interval=3"),
+        ("--ready=fd=9", "--interval=3"),
+    ] {
+        let options = ["--max-start-failures=3", ready, interval];
+        let server = notifying("crash", options).args(["--path=socket"]).start();
+        server.says("giving up after 3 failed starts");
+        // A death that comes together with the word is that of a worker that has never been up.
+        let died = server.count("died unexpectedly with status:256, restarting");
+        let failed = server.count("seems to have failed to start, exit status:256");
+        assert_eq!(died + failed, 3, "{}", server.log());
+        assert_over(server, 3);
+    }
 }

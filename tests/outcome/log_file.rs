@@ -1,8 +1,14 @@
 //! USR1 and HUP open the log file anew.
 
 use super::notifying;
-use crate::support::{kernel, Server};
+use crate::support::fixtures::serve;
+use crate::support::{kernel, skipped, Server};
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{chown, symlink};
+#[cfg(target_os = "linux")]
+use std::process::{Command, Stdio};
 
 /// A shell that says its generation, on both streams, when the file `speak.GENERATION` is there.
 const SPEAKER: &str = "cd \"$WORKER_DIR\"
@@ -139,6 +145,86 @@ fn a_file_that_cannot_be_opened_is_said_and_the_old_one_is_kept() {
     server.stop();
     let text = server.scratch.read("logs/out");
     assert!(text.starts_with("received TERM"), "{text}");
+}
+
+/// It is opened without waiting, but a worker's write must wait as it does elsewhere.
+#[test]
+fn workers_get_it_blocking() {
+    let mut server = serve(["--log-file=out"]).up();
+    server.restart(2);
+    for generation in 1..=2 {
+        let report = server.worker(generation);
+        for stream in [1, 2] {
+            let expected = Some("file - blocking kept".to_string());
+            assert_eq!(report.descriptor(stream), expected, "{generation} {stream}");
+        }
+    }
+    server.stop();
+}
+
+/// Takes a lease on a file, which lets nobody else open it for up to 45 seconds.
+#[cfg(target_os = "linux")]
+const LEASE: &str = "
+import fcntl, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = open(sys.argv[1], 'w')
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('leased', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lease_on_the_file_holds_nobody_up() {
+    let mut server = speakers_into_file();
+    rename(&server, "out", "out.1");
+    let mut python = Command::new("python3");
+    python.args(["-c", LEASE]).arg(server.scratch.path("out"));
+    python.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut python) = python.spawn() else {
+        return skipped("python3");
+    };
+    let mut line = String::new();
+    let output = BufReader::new(python.stdout.take().unwrap()).read_line(&mut line);
+    assert!(output.is_ok() && line == "leased\n", "{line}");
+    server.signal(libc::SIGUSR1);
+    let reason = "Resource temporarily unavailable";
+    let complaint = format!("start_server: cannot reopen --log-file=out: {reason}\n");
+    server.file_has("out.1", &complaint);
+    server.stop();
+    assert!(server.scratch.read("out.1").ends_with("exiting\n"));
+    drop(python.stdin.take());
+    python.wait().unwrap();
+}
+
+/// He would choose the file to which root appends.
+#[test]
+fn a_link_of_another_user_is_not_followed() {
+    if !kernel::is_root() {
+        return skipped("root");
+    }
+    let setup = notifying("", ["--ready=interval", "--log-file=logs/out"])
+        .args(["--", "sh", "-c", SPEAKER]);
+    let setup = setup.file("notes", "").file("logs/other", "");
+    let logs = setup.scratch.path("logs");
+    fs::write(logs.join("mine"), "").unwrap();
+    symlink("mine", logs.join("out")).unwrap();
+    for path in [&logs, &logs.join("other")] {
+        chown(path, Some(65_534), None).unwrap();
+    }
+    let mut server = setup.launch();
+    begun(&server, 1);
+    // Our own link may be followed.
+    server.file_has("logs/mine", "starting new worker");
+    fs::remove_file(logs.join("out")).unwrap();
+    symlink("../victim", logs.join("out")).unwrap();
+    std::os::unix::fs::lchown(logs.join("out"), Some(65_534), None).unwrap();
+    server.signal(libc::SIGUSR1);
+    let reason = "it is a link that belongs to user 65534";
+    let complaint = format!("start_server: cannot reopen --log-file=logs/out: {reason}\n");
+    server.file_has("logs/mine", &complaint);
+    server.stop();
+    assert!(!server.scratch.path("victim").exists());
 }
 
 #[test]

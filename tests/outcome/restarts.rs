@@ -1,8 +1,9 @@
 //! The words of `--restart` and `--stop`, and their exit statuses.
 
-use super::{notifying, restart, FAIL};
+use super::{assert_ended_meanwhile, notifying, restart, FAIL};
+use crate::support::fixtures::USUAL;
 use crate::support::reading::read_until;
-use crate::support::{kernel, Server, Setup};
+use crate::support::{kernel, run_beside, skipped, Server, Setup};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -29,7 +30,7 @@ fn it_tells_how_it_goes() {
     server.worker(2);
     server.next_role("talk:linger");
     server.scratch.write("fail", "");
-    command.says("generation 2 failed to start, trying again\n");
+    command.says("generation 2 failed to start (exit status 1), trying again\n");
     let pid = server.worker(3).pid;
     server.has_said(3, "READY=1");
     command.says(&format!(
@@ -38,7 +39,7 @@ fn it_tells_how_it_goes() {
     server.scratch.write("leave", "");
     let said = format!(
         "\
-generation 2 failed to start, trying again
+generation 2 failed to start (exit status 1), trying again
 generation 3 (pid {pid}) is up, waiting for 1 old worker
 generation 3 (pid {pid}) is up
 "
@@ -101,7 +102,7 @@ fn a_restart_that_is_given_up_is_status_3() {
         let ended = restart(&server, []).finish();
         assert_eq!(ended.status.code(), Some(3), "{}", ended.said);
         let expected = format!(
-                "start_server: generation {failed} failed to start, the restart was given up, generation 1 is still serving\n"
+                "start_server: generation {failed} failed to start (exit status 7), the restart was given up, generation 1 is still serving\n"
             );
         assert_eq!(ended.said, expected);
         assert_eq!(
@@ -160,14 +161,11 @@ fn a_timeout_of_0_is_none() {
 fn a_start_server_that_ends_meanwhile_or_does_not_run_is_status_1() {
     let mut server = notifying("ready:serve", ["--ready=notify"]).up();
     server.next_role("talk:serve");
-    let command = restart(&server, []).launch();
+    let mut command = restart(&server, []).launch();
     server.worker(2);
     server.stop();
-    let said = format!(
-        "start_server: process {} ended before the restart was complete\n",
-        server.pid()
-    );
-    assert_ends(command, 1, &said);
+    assert_eq!(command.end().code(), Some(1), "{}", command.log());
+    assert_ended_meanwhile(&server, "restart", &command.log());
     for text in [None, Some("1\n")] {
         if let Some(text) = text {
             server.scratch.write("pid", text);
@@ -222,9 +220,136 @@ fn two_at_once_are_both_given_up() {
     for command in &mut commands {
         assert_eq!(command.end().code(), Some(3), "{}", command.log());
         let said =
-            "generation 3 failed to start, the restart was given up, generation 1 is still serving\n";
+            "generation 3 failed to start (exit status 1), the restart was given up, generation 1 is still serving\n";
         assert!(command.log().ends_with(said), "{}", command.log());
     }
     server.shows("1 failed:3 given-up:3");
     server.stop();
+}
+
+#[test]
+fn while_the_first_worker_is_being_started_it_waits_and_then_restarts() {
+    let mut server = notifying("talk:serve", ["--ready=notify"]).start();
+    server.worker(1);
+    let mut command = restart(&server, []).launch();
+    let pid = server.started()[0].1;
+    command.says(&format!(
+        "waiting for worker {pid} (generation 1) to pass its check, started at "
+    ));
+    server.has_said(1, "READY=1");
+    server.worker(2);
+    server.has_said(2, "READY=1");
+    assert!(command.end().success(), "{}", command.log());
+    server.shows("2");
+    server.stop();
+}
+
+#[test]
+fn when_nothing_changes_it_says_what_it_waits_for() {
+    let mut server = notifying("ready:linger", ["--ready=notify"]).up();
+    let first = server.worker(1).pid;
+    server.next_role("talk:serve");
+    let mut command = restart(&server, []).launch();
+    let second = server.worker(2).pid;
+    let check =
+        format!("waiting for worker {second} (generation 2) to pass its check, started at ");
+    command.says(&check);
+    server.has_said(2, "READY=1");
+    let end = format!("waiting for the end of worker {first} (generation 1, told to finish at ");
+    command.says(&end);
+    server.scratch.write("leave", "");
+    assert!(command.end().success(), "{}", command.log());
+    // Each line is printed once.
+    assert_eq!(command.count("waiting for worker "), 1, "{}", command.log());
+    server.stop();
+}
+
+#[test]
+fn between_two_attempts_it_says_so() {
+    let mut server = notifying("ready:serve", ["--ready=notify", "--interval=1000"]).up();
+    server.next_role(FAIL);
+    let mut command = restart(&server, []).launch();
+    command.says("generation 2 failed to start (exit status 7), trying again\n");
+    command.says("waiting for the next attempt to start a worker\n");
+    server.stop();
+    assert_eq!(command.end().code(), Some(1), "{}", command.log());
+}
+
+#[test]
+fn during_kill_old_delay_it_says_so() {
+    let options = ["--ready=interval", "--interval=1"];
+    let mut server = notifying("serve", options)
+        .args(["--kill-old-delay=1000"])
+        .up();
+    let mut command = restart(&server, []).launch();
+    let first = server.worker(1).pid;
+    server.up(&[1, 2]);
+    command.says(&format!(
+        "waiting for the end of worker {first} (generation 1, not told to finish yet)\n"
+    ));
+    server.stop();
+    assert_eq!(command.end().code(), Some(1), "{}", command.log());
+}
+
+#[test]
+fn during_the_end_restart_and_upgrade_end_at_once() {
+    let mut server = notifying("ready:linger", []).up();
+    server.term();
+    server.notes("signal 1 15");
+    let expected = format!(
+        "start_server: start_server (pid {}) is ending\n",
+        server.pid()
+    );
+    for command in ["--restart", "--upgrade"] {
+        let arguments = [command, "--pid-file=pid", "--status-file=status"];
+        let ended = run_beside(&server.scratch, &arguments);
+        assert_eq!(ended, (Some(1), expected.clone()), "{command}");
+    }
+    server.scratch.write("leave", "");
+    assert!(server.end().success());
+}
+
+/// Perl's start_server has no details, and USR2 would end it.
+#[test]
+fn a_start_server_of_perl_is_controlled_as_far_as_it_can_be() {
+    let perls = std::path::Path::new("/usr/bin/start_server");
+    if !perls.exists() {
+        return skipped("Perl's start_server");
+    }
+    let mut server = Setup::by(std::process::Command::new(perls), USUAL)
+        .role("serve")
+        .up();
+    let first = server.worker(1).pid;
+    let control = |command: &str| {
+        // It misses a signal that comes between its last look and its wait.
+        server.idle_for_signals();
+        let arguments = [command, "--pid-file=pid", "--status-file=status"];
+        Setup::beside(&server.scratch, arguments).finish()
+    };
+    let status = control("--status");
+    assert_eq!(status.status.code(), Some(0), "{}", status.said);
+    let lines = format!("generation 1 serves\nworker {first}: generation 1, current, up for ");
+    assert!(status.printed.contains(&lines), "{}", status.printed);
+    let upgrade = control("--upgrade");
+    assert_eq!(upgrade.status.code(), Some(1), "{}", upgrade.said);
+    assert!(
+        upgrade.said.contains("cannot be upgraded"),
+        "{}",
+        upgrade.said
+    );
+    let restart = control("--restart");
+    assert_eq!(restart.status.code(), Some(0), "{}", restart.said);
+    let second = server.worker(2).pid;
+    // It may also have seen the old worker.
+    let last = format!("generation 2 (pid {second}) is up\n");
+    assert!(restart.said.ends_with(&last), "{}", restart.said);
+    server.idle_for_signals();
+    kernel::kill(server.pid(), libc::SIGSTOP);
+    let arguments = ["--restart", "--pid-file=pid", "--status-file=status"];
+    let mut restart = Setup::beside(&server.scratch, arguments).launch();
+    restart.says("waiting for a newer worker to be up\n");
+    kernel::kill(server.pid(), libc::SIGCONT);
+    assert!(restart.end().success(), "{}", restart.log());
+    assert_eq!(control("--stop").status.code(), Some(0));
+    assert!(server.end().success());
 }
