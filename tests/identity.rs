@@ -5,7 +5,11 @@ mod caller;
 mod envdir;
 mod killed;
 #[cfg(target_os = "linux")]
+mod numbers;
+#[cfg(target_os = "linux")]
 mod process_1;
+#[cfg(target_os = "linux")]
+mod strangers;
 mod together;
 
 use crate::support::{ask, Server};

@@ -6,6 +6,7 @@ use crate::support::{kernel, Report, Server, Setup};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 
 /// Makes an executable file that writes down its arguments into the file `seen`, and its name before them.
 fn executable(setup: &Setup, name: &str, first_line: &str) {
@@ -226,6 +227,42 @@ fn a_programs_relative_path_begins_in_dir() {
     assert_eq!(seen(setup.launch()), b"sub/tool\nx\n");
 }
 
+/// A deploy by symbolic link: the names are followed anew for each worker.
+#[test]
+fn dir_program_and_envdir_follow_a_link_that_changes() {
+    let options = [
+        "--dir=current",
+        "--envdir=current/env",
+        "--status-file=status",
+    ];
+    let mut setup = without_port(options);
+    let scratch = fs::canonicalize(setup.scratch.path("")).unwrap();
+    let place = |release: &str| {
+        symlink(format!("releases/{release}"), scratch.join("new")).unwrap();
+        fs::rename(scratch.join("new"), scratch.join("current")).unwrap();
+    };
+    for release in ["1", "2"] {
+        setup = setup.file(&format!("releases/{release}/env/RELEASE"), release);
+        let app = scratch.join("releases").join(release).join("app");
+        symlink(std::env::current_exe().unwrap(), app).unwrap();
+    }
+    place("1");
+    let mut server = setup.worker_at("./app").launch();
+    server.worker(1);
+    server.up(&[1]);
+    place("2");
+    // The program has this name in the second release only.
+    fs::remove_file(scratch.join("releases/1/app")).unwrap();
+    server.hup();
+    for (generation, release) in [(1, "1"), (2, "2")] {
+        let report = server.worker(generation);
+        let folder = scratch.join("releases").join(release);
+        assert_eq!(report.one("cwd"), folder.to_str().unwrap());
+        assert_eq!(report.variable("RELEASE").unwrap(), release);
+    }
+    server.stop();
+}
+
 #[test]
 fn arguments_arrive_byte_for_byte() {
     let setup = Setup::new(["--interval=0", "--", "./tool"]);
@@ -319,6 +356,19 @@ fn set_dispositions(signals: impl IntoIterator<Item = i32>, disposition: libc::s
 fn a_worker_ignores_sigpipe_and_no_other_and_blocks_none() {
     let found = signals(|| set_dispositions((1..32).chain(34..=64), libc::SIG_DFL));
     assert_eq!(found, [0, 1 << (libc::SIGPIPE - 1), 0]);
+}
+
+/// As under nohup(1).
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hup_restarts_even_if_the_caller_ignored_it() {
+    let ignore = || set_dispositions([libc::SIGHUP], libc::SIG_IGN);
+    let setup = without_port([]);
+    let server = setup.with(|command| kernel::on_fork(command, ignore));
+    let mut server = server.up();
+    server.hup();
+    server.up(&[2]);
+    server.stop();
 }
 
 #[cfg(target_os = "linux")]

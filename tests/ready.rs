@@ -1,5 +1,6 @@
 //! `--ready`: a worker is up the moment it says so, by sd_notify(3) or with a newline on a pipe, and not before.
 
+mod attacks;
 mod failure;
 mod folder;
 mod pipe;
@@ -44,7 +45,13 @@ fn another_waits_in_vain(start_timeout: &str) {
 
 /// The generation that is up first. Where there is little time it need not be 1.
 fn first_up(server: &Server) -> u64 {
-    server.eventually("one that is up", || server.outline().parse().ok())
+    server.eventually("one that is up", || {
+        let is_up = server.details("state") == ["up"];
+        let workers = server.details("worker");
+        let [worker] = &workers[..] else { return None };
+        let (generation, _) = worker.split_once(' ')?;
+        is_up.then(|| generation.parse().unwrap())
+    })
 }
 
 fn socket(server: &Server, generation: u64) -> PathBuf {
@@ -101,7 +108,7 @@ fn old_workers_get_their_delay_all_the_same() {
 #[test]
 fn a_worker_that_dies_is_replaced_by_one_that_says_so_too() {
     for (option, word) in WAYS {
-        let mut server = start(talk([option, "--interval=100000"]), word);
+        let mut server = start(talk([option, "--interval=0"]), word);
         kernel::kill(server.worker(1).pid, libc::SIGKILL);
         server.worker(2);
         server.eventually("nobody in the status file", || {

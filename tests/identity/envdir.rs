@@ -197,6 +197,48 @@ fn ten_thousand_files_are_ten_thousand_variables() {
     server.stop();
 }
 
+/// It could take all the memory and all the time.
+#[test]
+fn an_envdir_of_too_many_files_or_bytes_is_not_read() {
+    let mut server = serve(["--envdir=envdir"]).file("envdir/A", "a").up();
+    let path = server.scratch.path("envdir");
+    let is_kept = |generation, reason: &str| {
+        server.scratch.write("envdir/A", "b");
+        server.restart(generation);
+        assert_eq!(server.worker(generation).variable("A"), Some("a".into()));
+        let line =
+            format!("start_server: ignoring envdir: {reason}; keeping the values read before\n");
+        assert_eq!(server.count(&line), 1, "{}", server.log());
+    };
+    for number in 0..150 {
+        server
+            .scratch
+            .write(format!("envdir/V{number}"), "x".repeat(120_000));
+    }
+    is_kept(2, "its variables have more than 16 MiB");
+    for number in 0..20_000 {
+        fs::write(path.join(format!("V{number}")), "").unwrap();
+    }
+    is_kept(3, "it has more than 20000 files");
+    fs::remove_dir_all(&path).unwrap();
+    server.scratch.write("envdir/A", "c");
+    server.restart(4);
+    assert_eq!(server.worker(4).variable("A"), Some("c".into()));
+    server.stop();
+}
+
+#[test]
+fn warnings_have_an_end() {
+    let mut setup = serve(["--envdir=envdir"]);
+    for number in 0..600 {
+        setup = setup.file(&format!("envdir/{number}="), "value");
+    }
+    let mut server = setup.up();
+    server.stop();
+    let warning = "a variable name cannot contain =\n";
+    assert_eq!(server.count(warning), 500, "{}", server.log());
+}
+
 #[test]
 fn a_value_of_a_hundred_thousand_bytes_arrives_whole() {
     let value = "x".repeat(100_000);

@@ -4,8 +4,9 @@ use super::{first_up, socket, start, talk};
 use crate::support::fixtures::by_envdir;
 use crate::support::{kernel, Scratch, Server, Setup};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{chown, symlink, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 
 /// Workers whose socket is in a folder of its own, `tmp`.
 fn in_tmp<const N: usize>(options: [&str; N]) -> Setup {
@@ -65,7 +66,6 @@ fn each_generation_has_its_own_under_a_name_that_nobody_guesses() {
     for name in &names {
         let digits = name.to_str().unwrap();
         assert!(digits.len() >= 16, "{digits}");
-        assert!(!digits.contains(&server.pid().to_string()), "{digits}");
     }
     names.sort();
     names.dedup();
@@ -97,6 +97,57 @@ fn it_goes_with_its_worker_and_at_the_end() {
     left(&server, 1);
     server.stop();
     assert_eq!(folders(&server), 0);
+}
+
+/// Makes a folder in `tmp` with a socket in it that no process has open.
+fn lookalike(setup: &Setup, folder: &str, name: &str, mode: u32) -> PathBuf {
+    let folder = setup.scratch.path("tmp").join(folder);
+    fs::create_dir(&folder).unwrap();
+    drop(UnixDatagram::bind(folder.join(name)).unwrap());
+    fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    folder
+}
+
+#[test]
+fn what_a_killed_one_has_left_goes_at_the_next_start_and_nothing_else() {
+    const NAME: &str = "0123456789abcdef";
+    let setup = in_tmp([]);
+    let abandoned = lookalike(&setup, "start_server-aaaaaa", NAME, 0o711);
+    let mut kept = vec![
+        lookalike(&setup, "another-aaaaaa", NAME, 0o711),
+        lookalike(&setup, "start_server-bbbbbb", "another", 0o711),
+        lookalike(&setup, "start_server-cccccc", NAME, 0o755),
+        lookalike(&setup, "start_server-dddddd", NAME, 0o711),
+        lookalike(&setup, "start_server-eeeeee", NAME, 0o711),
+    ];
+    fs::write(kept[3].join("more"), "").unwrap();
+    fs::remove_file(kept[4].join(NAME)).unwrap();
+    fs::write(kept[4].join(NAME), "").unwrap();
+    if kernel::is_root() {
+        let theirs = lookalike(&setup, "start_server-ffffff", NAME, 0o711);
+        chown(&theirs, Some(65534), None).unwrap();
+        kept.push(theirs);
+    }
+    let link = setup.scratch.path("tmp/start_server-gggggg");
+    symlink(&kept[0], &link).unwrap();
+    kept.push(link);
+    let tmp = setup.scratch.path("tmp");
+    let mut killed = start(setup, "READY=1");
+    assert!(!abandoned.exists());
+    let left = socket(&killed, 1);
+    kernel::kill(killed.pid(), libc::SIGKILL);
+    killed.end();
+    assert!(left.exists());
+
+    let living = start(in_tmp([]).env("TMPDIR", &tmp), "READY=1");
+    living.eventually("the folder of the killed one to go", || {
+        (!left.parent().unwrap().exists()).then_some(())
+    });
+    let mut next = start(in_tmp([]).env("TMPDIR", &tmp), "READY=1");
+    assert!(socket(&living, 1).exists());
+    assert!(kept.iter().all(|path| path.exists()), "{kept:?}");
+    next.scratch.write("leave", "");
+    next.stop();
 }
 
 #[test]
@@ -161,51 +212,87 @@ fn a_worker_elsewhere_reaches_one_that_was_named_from_here() {
     assert_eq!(folders(&server), 0);
 }
 
+/// A deploy may have removed the release in which start_server was started.
 #[test]
-fn a_folder_that_cannot_be_made_refuses_the_start_and_nothing_is_bound() {
+fn an_absolute_one_is_found_when_our_own_folder_is_gone() {
+    let setup = Setup::new(["--ready=notify", "--interval=0", "--dir=/"]).role("ready:serve");
+    let status_file = format!("--status-file={}", setup.scratch.path("status").display());
+    let release = setup.scratch.path("release");
+    fs::create_dir(&release).unwrap();
+    let setup = setup.args([status_file]);
+    let server = setup.with(|command| {
+        command.current_dir(&release);
+    });
+    let mut server = server.up();
+    fs::remove_dir(release).unwrap();
+    server.restart(2);
+    server.stop();
+}
+
+#[test]
+fn the_next_place_takes_the_turn_of_one_that_cannot_be_used() {
     let long = format!("{}/x", "y".repeat(100));
-    let table = [
-        ("nowhere", "No such file or directory"),
-        ("file", "Not a directory"),
-        (&long, "longer than"),
-    ];
-    for (folder, reason) in table {
-        let options = ["--ready=notify", "--path=socket", "--pid-file=pid"];
-        let setup = Setup::new(options)
-            .args(["--status-file=status", "--log-file=out", "true"])
+    for place in ["nowhere", "file", &long] {
+        let setup = in_tmp([])
+            .file("envdir/WORKER_ROLE", "ready:serve")
             .file("file", "")
             .file(&format!("{long}/file"), "");
-        let folder = setup.scratch.path(folder);
-        let ended = setup.env("RUNTIME_DIRECTORY", &folder).finish();
-        assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
-        let expected = format!(
-            "start_server: --ready=notify: cannot make a socket in {}: ",
-            folder.display()
-        );
-        assert!(ended.said.starts_with(&expected), "{}", ended.said);
-        assert!(ended.said.contains(reason), "{reason}: {}", ended.said);
-        assert_eq!(ended.said.lines().count(), 1, "{}", ended.said);
-        let scratch = &ended.server.scratch;
-        let mut names = scratch.names();
-        names.retain(|name| !name.starts_with('y'));
-        assert_eq!(names, ["file", "log", "output"]);
-        // Nor is the folder left that was made before the socket was found to be too long.
-        let inside = fs::read_dir(scratch.path(&long)).unwrap();
-        assert_eq!(inside.count(), 1, "{reason}");
+        let place = setup.scratch.path(place);
+        let mut server = setup.env("RUNTIME_DIRECTORY", &place).up();
+        let expected = server.scratch.path("tmp");
+        assert!(socket(&server, 1).starts_with(&expected), "{place:?}");
+        // Nothing is left of the attempt with a name that is too long.
+        let inside = fs::read_dir(server.scratch.path(&long)).unwrap();
+        assert_eq!(inside.count(), 1, "{place:?}");
+        server.stop();
+    }
+}
+
+/// He could rename our folder and put another one in its place.
+#[test]
+fn a_place_that_another_user_can_change_is_not_used() {
+    let (root, nobody) = (kernel::is_root(), 65_534);
+    for (mode, owner, is_used) in [(0o777, 0, false), (0o1777, 0, true), (0o755, nobody, false)] {
+        if owner == nobody && !root {
+            return crate::support::skipped("root");
+        }
+        let setup = in_tmp([]).file("envdir/WORKER_ROLE", "ready:serve");
+        let place = setup.scratch.path("place");
+        fs::create_dir(&place).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
+        if root {
+            chown(&place, Some(owner), None).unwrap();
+        }
+        let mut server = setup.env("RUNTIME_DIRECTORY", &place).up();
+        let found = socket(&server, 1).starts_with(&place);
+        assert_eq!(found, is_used, "{mode:o} {owner}");
+        server.stop();
     }
 }
 
 #[test]
-fn one_that_cannot_be_made_later_is_a_failed_attempt_and_said() {
-    let server = start(in_tmp(["--interval=1"]), "READY=1");
-    let (tmp, away) = (server.scratch.path("tmp"), server.scratch.path("away"));
-    fs::rename(&tmp, &away).unwrap();
-    server.hup();
-    let complaint = format!("cannot make a socket in {}", tmp.display());
-    server.says_times(&complaint, 2);
-    assert!(server.outline().starts_with("1 failed:"));
-    assert!(!server.is_told(1));
-    server.next_role("ready:linger");
-    fs::rename(&away, &tmp).unwrap();
-    server.notes("signal 1 15");
+fn each_start_looks_for_a_place_anew() {
+    let setup = in_tmp([]).file("envdir/WORKER_ROLE", "ready:serve");
+    let mut server = setup.up();
+    let tmp = server.scratch.path("tmp");
+    let parent = |server: &Server, generation| {
+        let folder = socket(server, generation).parent().unwrap().to_path_buf();
+        (folder.parent().unwrap().to_path_buf(), folder)
+    };
+    assert_eq!(parent(&server, 1).0, tmp);
+    fs::rename(&tmp, server.scratch.path("away")).unwrap();
+    server.restart(2);
+    let (place, folder) = parent(&server, 2);
+    // A failed test must not leave it.
+    let _removed = Scratch::adopt(folder);
+    assert_eq!(place, Path::new("/tmp"));
+    fs::create_dir(&tmp).unwrap();
+    server.restart(3);
+    assert_eq!(parent(&server, 3).0, tmp);
+    let other = server.scratch.path("other");
+    fs::create_dir(&other).unwrap();
+    server.change("TMPDIR", other.to_str().unwrap());
+    server.restart(4);
+    assert_eq!(parent(&server, 4).0, other);
+    server.stop();
 }

@@ -12,7 +12,9 @@ fn ready_counts_from_a_grandchild_and_from_a_user_without_privileges() {
             return crate::support::skipped("root's right to become another user");
         }
         let setup = by_envdir("talk:serve", ["--ready=notify"]).env("MESSENGER", who);
-        let mut server = start(setup, "READY=1");
+        let mut server = setup.file("say.1", "READY=1").start();
+        server.up(&[1]);
+        server.scratch.write("heard", "");
         server.stop();
         let notes = server.scratch.read("notes");
         assert!(!notes.contains("could not say it"), "{who}: {notes}");
