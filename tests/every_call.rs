@@ -16,10 +16,11 @@ use std::sync::Mutex;
 /// The names that a call has on one machine or another, a part of its arguments, and the errors with which it can fail:
 /// mostly by its page in section 2 of the manual, apart from what comes of asking for the impossible (EBADF,
 /// EFAULT, EINVAL …).
-const ERRORS: [(&str, &str, &str); 30] = [
+const ERRORS: [(&str, &str, &str); 34] = [
     ("access faccessat", "", "EACCES EIO ENOENT ENOMEM EROFS"),
     ("bind", "", "EACCES EADDRINUSE EADDRNOTAVAIL ENOMEM EROFS"),
     ("chdir", "", "EACCES EIO ENOENT ENOMEM"),
+    ("chown lchown fchownat", "", "EIO ENOENT EPERM EROFS"),
     ("clone clone3 fork", "", "EAGAIN ENOMEM"),
     ("dup2 dup3", "", "EBUSY EINTR EMFILE"),
     ("execve", "", "E2BIG EACCES EIO ENOENT ENOMEM ETXTBSY"),
@@ -29,6 +30,7 @@ const ERRORS: [(&str, &str, &str); 30] = [
     ("fcntl", "F_SETFD, FD_CLOEXEC", "EACCES"),
     ("fcntl", "F_SETFL", "EACCES"),
     ("flock", "", "EAGAIN EINTR ENOLCK"),
+    ("fchmod fchmodat", "", "EIO EPERM EROFS"),
     ("ftruncate", "", "EINTR EIO EPERM"),
     ("getdents64", "", "EIO ENOENT"),
     ("getrandom", "", "EAGAIN EINTR ENOSYS"),
@@ -44,6 +46,7 @@ const ERRORS: [(&str, &str, &str); 30] = [
     ("poll ppoll", "", "EINTR ENOMEM"),
     ("read", "", "EAGAIN EINTR EIO"),
     ("rename renameat", "", "EACCES EIO ENOENT ENOSPC EROFS"),
+    ("setpgid", "", "EPERM ESRCH"),
     ("setsockopt", "", "ENOBUFS ENOMEM"),
     ("socket", "", "EACCES EMFILE ENFILE ENOBUFS ENOMEM"),
     // Of a descriptor; of a path.
@@ -52,6 +55,7 @@ const ERRORS: [(&str, &str, &str); 30] = [
     ("statx stat lstat", "", "EACCES EIO ENOENT ENOMEM"),
     ("unlink unlinkat", "", "EACCES EBUSY EIO ENOENT EPERM EROFS"),
     ("wait4", "", "EINTR"),
+    ("waitid", "", "EINTR"),
     ("write", "", "EAGAIN EINTR EIO ENOSPC EPIPE"),
 ];
 
@@ -101,6 +105,27 @@ const OPTIONS: [&str; 10] = [
     "--interval=0",
 ];
 
+/// Options that change only few calls.
+const MORE_OPTIONS: [&str; 3] = [
+    "--kill-mode=group",
+    "--forward-signal=TTIN",
+    "--path-owner=0:0",
+];
+
+/// The calls that come, or change, with these options, and a part of their arguments. Of the hundreds of files below
+/// /proc each would take a life of its own.
+const MORE_CALLS: [(&str, &str); 9] = [
+    ("chown", ""),
+    ("fchownat", ""),
+    ("getdents64", ""),
+    ("kill", ""),
+    ("lchown", ""),
+    ("openat", "\"/proc\""),
+    ("setpgid", ""),
+    ("wait4", ""),
+    ("waitid", ""),
+];
+
 /// Files of somebody else, with their names in them.
 const STRANGERS: [&str; 5] = ["dir/A", "envdir/A", "pid.new", "socket.1", "status.1"];
 
@@ -109,8 +134,15 @@ struct Fault {
     /// strace counts from the start of each process, a child's from its fork.
     nth: usize,
     error: &'static str,
+    in_life: LifeKind,
+}
+
+/// The life in which a call fails.
+#[derive(Clone, Copy)]
+struct LifeKind {
     /// Every child makes the call, between fork and execve.
     in_child: bool,
+    with_more_options: bool,
 }
 
 #[test]
@@ -147,7 +179,7 @@ fn every_system_call_fails_once() {
 fn survive(fault: &Fault) -> Result<bool, String> {
     // Signals come at any moment, so that strace may count to another call than was recorded, or not so far.
     for _ in 0..5 {
-        let mut life = Life::begin(Some(fault), fault.in_child);
+        let mut life = Life::begin(Some(fault), fault.in_life);
         let lived = catch_unwind(AssertUnwindSafe(|| life.live()));
         let hit = life.injected();
         if !life.is_fair() || (lived.is_ok() && hit.is_empty()) {
@@ -166,17 +198,30 @@ fn survive(fault: &Fault) -> Result<bool, String> {
     Ok(false)
 }
 
-/// Every call of a life with each of its errors.
 fn faults() -> Vec<Fault> {
+    let mut faults = faults_of(false, |_| true);
+    faults.extend(faults_of(true, |call| {
+        let is_one = |(name, part): &(&str, &str)| *name == call.name && call.line.contains(part);
+        MORE_CALLS.iter().any(is_one)
+    }));
+    faults
+}
+
+/// The calls of a life that are wanted, with each of their errors.
+fn faults_of(with_more_options: bool, is_wanted: fn(&Call) -> bool) -> Vec<Fault> {
     // A life on a busy machine has a few calls more than others, which strace would wait for in vain.
-    let shortest = |in_child| {
+    let shortest = |kind| {
         std::thread::scope(|scope| {
-            let lives = [(); 8].map(|()| scope.spawn(move || record(in_child)));
+            let lives = [(); 8].map(|()| scope.spawn(move || record(kind)));
             let lives = lives.map(|life| life.join().unwrap());
             lives.into_iter().min_by_key(Vec::len).unwrap()
         })
     };
-    let (parent, child) = (shortest(false), shortest(true));
+    let kind = |in_child| LifeKind {
+        in_child,
+        with_more_options,
+    };
+    let (parent, child) = (shortest(kind(false)), shortest(kind(true)));
     // The calls of the loader are not ours. `main` begins by looking whether the standard descriptors are open.
     let begins = |call: &Call| call.line.starts_with("fcntl(0, F_GETFD");
     let main = parent.iter().skip_while(|call| !begins(call));
@@ -185,13 +230,14 @@ fn faults() -> Vec<Fault> {
     let late = child.iter().filter(|call| call.nth > count(&call.name));
     let all = main.map(|call| (call, false));
     let all = all.chain(late.map(|call| (call, true)));
+    let all = all.filter(|(call, _)| is_wanted(call));
     let faults = all.flat_map(|(call, in_child)| {
         let errors = errors(&call.line).split_whitespace();
         errors.map(move |error| Fault {
             name: call.name.clone(),
             nth: call.nth,
             error,
-            in_child,
+            in_life: kind(in_child),
         })
     });
     faults.collect()
@@ -206,15 +252,15 @@ struct Call {
 }
 
 /// The calls of start_server, or of its first child, in a life without a fault.
-fn record(in_child: bool) -> Vec<Call> {
-    let mut life = Life::begin(None, in_child);
+fn record(kind: LifeKind) -> Vec<Call> {
+    let mut life = Life::begin(None, kind);
     life.live();
     let trace = life.server.eventually("the end of strace", || {
         let trace = life.server.scratch.read("trace");
         trace.contains("+++ exited").then_some(trace)
     });
     // When forks are followed each line begins with the process.
-    let number = match in_child {
+    let number = match kind.in_child {
         true => life.server.started()[0].1.to_string(),
         false => String::new(),
     };
@@ -258,11 +304,11 @@ struct Life {
 }
 
 impl Life {
-    fn begin(fault: Option<&Fault>, follow_forks: bool) -> Life {
+    fn begin(fault: Option<&Fault>, kind: LifeKind) -> Life {
         let mut strace = Command::new("strace");
         // strace becomes a grandchild, so that start_server is our child, and one that TERM ends.
         strace.args(["-D", "-I2", "-o", "trace"]);
-        if follow_forks {
+        if kind.in_child {
             strace.args(["-f", "-b", "execve"]);
         }
         if let Some(Fault {
@@ -276,6 +322,9 @@ impl Life {
         let mut setup = Setup::by(strace, OPTIONS).role("serve");
         for name in STRANGERS {
             setup = setup.file(name, name);
+        }
+        if kind.with_more_options {
+            setup = setup.args(MORE_OPTIONS);
         }
         // The program is not in the first folder of PATH: start_server itself calls execve but once.
         let worker = env::current_exe().unwrap();

@@ -2,6 +2,7 @@
 
 mod exec;
 mod readers;
+mod renewal;
 #[cfg(target_os = "linux")]
 mod shortage;
 mod workers;

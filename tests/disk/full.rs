@@ -1,6 +1,6 @@
 //! The disk is full, or a quota is used up.
 
-use super::{is_as_before, FAILURE, RECOVERY};
+use super::{FAILURE, RECOVERY};
 use crate::support::fixtures::serve;
 use crate::support::worker::LIVE;
 use crate::support::{ask, container, kernel, program, Server, Setup};
@@ -71,8 +71,8 @@ fn a_full_disk_is_said_once_and_the_last_good_status_file_stays_whole() {
     assert_eq!(text(&status), before);
     assert_eq!(
         fs::read_dir(disk(&server)).unwrap().count(),
-        2,
-        "nothing half written"
+        3,
+        "the two files and what fills the disk, and nothing half written"
     );
     fs::remove_file(filling).unwrap();
     let after = format!("4:{}\n", server.worker(4).pid);
@@ -190,4 +190,9 @@ fn a_disk_that_is_full_from_the_start_stops_nothing_else() {
         told.then_some(())
     });
     server.stop();
+}
+
+/// Tells whether the last good file, which shows the first worker, is whole.
+fn is_as_before(server: &Server, first: i32) -> bool {
+    server.scratch.read("status") == format!("1:{first}\n")
 }

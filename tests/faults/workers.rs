@@ -2,7 +2,7 @@
 
 use crate::support::fixtures::{serve, with_role};
 use crate::support::worker::LIVE;
-use crate::support::{ask, free_port, kernel, skipped, Server, Setup};
+use crate::support::{ask, ask_path, free_port, kernel, skipped, Server, Setup};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -204,17 +204,29 @@ fn a_failed_start_that_shut_the_listener_down_does_not_take_it_from_the_old_work
     shut.server.stop();
 }
 
-/// Nothing mends it, but nothing else suffers.
+/// The worker has not ended, so its exit has not shown it.
 #[test]
-fn a_unix_socket_that_a_worker_shut_down_stops_nothing() {
-    let mut server = Setup::new(["--path=socket", "--interval=0", "--status-file=status"])
-        .role("shuts")
-        .up();
+fn sockets_that_a_running_worker_has_shut_down_are_those_of_the_next_one() {
+    // A port that the system has chosen would be another one after the shutdown.
+    let port = free_port();
+    let options = [
+        &format!("--port=127.0.0.1:{port}"),
+        "--path=socket",
+        "--interval=0",
+        "--status-file=status",
+        // The first worker would shut them down again if it was told to finish.
+        "--kill-old-delay=1000",
+    ];
+    let mut server = Setup::new(options).role("shuts").up();
     kernel::kill(server.worker(1).pid, libc::SIGUSR1);
     server.notes("shut 1");
-    server.restart(2);
+    server.hup();
+    let second = server.worker(2).pid;
+    assert_eq!(ask(port).unwrap(), (2, second));
+    let socket = server.scratch.path("socket");
+    assert_eq!(ask_path(&socket).unwrap(), (2, second));
     server.stop();
-    assert!(!server.scratch.path("socket").exists());
+    assert!(!socket.exists());
 }
 
 #[test]
