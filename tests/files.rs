@@ -31,7 +31,7 @@ mod pid_file {
     #[test]
     fn one_that_a_killed_process_left_is_taken_over() {
         let mut server = serve(["--pid-file=pid"])
-            .file("pid", "1234567890 and more\n")
+            .file("pid", "1234567890\n\n\n")
             .start();
         server.worker(1);
         assert_eq!(server.scratch.read("pid"), format!("{}\n", server.pid()));

@@ -2,12 +2,15 @@
 
 mod command;
 mod in_progress;
+mod numbers;
 
 use crate::support::clients::{Clients, Ends};
 use crate::support::fixtures::USUAL;
 use crate::support::waiting::{now, LIMIT};
 use crate::support::worker::LIVE;
-use crate::support::{ask, kernel, program, run_beside, skipped, Report, Scratch, Server, Setup};
+use crate::support::{
+    alive_in, ask, kernel, program, run_beside, skipped, Report, Scratch, Server, Setup,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -113,7 +116,7 @@ pub fn descriptors(server: &Server) -> Vec<String> {
     }
     let all = crate::support::descriptors(server).into_iter();
     all.map(|open| match open.split_once("pipe:") {
-        Some((number, _)) => format!("{number}pipe"),
+        Some(_) => "pipe".to_string(),
         None => open,
     })
     .collect()
@@ -128,7 +131,8 @@ fn a_program_that_cannot_take_over_changes_nothing() {
     let mut alien = ours.clone();
     // elf(5): e_machine. A Motorola 68000 is a machine that this one is not.
     alien[18..20].copy_from_slice(&[4, 0]);
-    let table: [(&str, Option<&[u8]>, &str); 8] = [
+    let wrapper = format!("#!/bin/sh\n{} \"$@\"", program().into_string().unwrap());
+    let table: [(&str, Option<&[u8]>, &str); 11] = [
         ("none", None, "No such file or directory"),
         ("empty", Some(b""), "Exec format error"),
         ("text", Some(b"exit 0"), "Exec format error"),
@@ -140,6 +144,21 @@ fn a_program_that_cannot_take_over_changes_nothing() {
             "chatty",
             Some(b"#!/bin/sh\necho understood by start_server"),
             "exit status:0",
+        ),
+        (
+            "older",
+            Some(b"#!/bin/sh\necho understood by start_server 0.1.0"),
+            "it is the older version 0.1.0",
+        ),
+        (
+            "failing in the end",
+            Some(b"#!/bin/sh\necho understood by start_server 9, process $$; exit 3"),
+            "exit status:768",
+        ),
+        (
+            "a wrapper that does not exec",
+            Some(wrapper.as_bytes()),
+            "it answers from a process that it has started",
         ),
     ];
     let mut attempts = 0;
@@ -158,7 +177,14 @@ fn a_program_that_cannot_take_over_changes_nothing() {
         assert!(line.contains(reason), "{name}: {line}");
         assert_eq!(log.matches("cannot upgrade").count(), attempts, "{name}");
         assert_eq!(ask(first.port()).unwrap(), (1, first.pid), "{name}");
-        assert_eq!(server.outline(), format!("1 upgrade-failed:{attempts}"));
+        assert_eq!(server.outline(), "1");
+        assert_eq!(server.details("upgrades"), [attempts.to_string()]);
+        let outcome = server.details("upgrade").pop().unwrap();
+        assert!(outcome.contains(" failed "), "{outcome}");
+        assert!(
+            outcome.contains(reason) && said.contains(reason),
+            "{outcome} {said}"
+        );
     };
     for (name, bytes, reason) in table {
         match bytes {
@@ -205,6 +231,26 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
         assert!(!kernel::exists(pid.parse().unwrap()));
     }
     server.stop();
+}
+
+#[test]
+fn nobody_of_a_trial_outlives_start_server() {
+    let place = Place::new();
+    // The state is longer than any pipe, and nobody reads it.
+    let long = "x".repeat(100_000);
+    let setup = place.serve("serve", []);
+    let names = ["A", "B", "C"].map(|name| format!("envdir/{name}"));
+    let setup = names
+        .iter()
+        .fold(setup, |setup, name| setup.file(name, &long));
+    let mut server = setup.up();
+    place.put(format!("#!/bin/sh\necho $$ >tried\n{LIVE}"));
+    server.signal(libc::SIGUSR2);
+    server.file_has("tried", "\n");
+    server.stop();
+    server.eventually("the end of all processes", || {
+        alive_in(server.scratch.folder()).is_empty().then_some(())
+    });
 }
 
 /// The program that the trial has found good may be gone a moment later.

@@ -348,3 +348,18 @@ fn systemd_socket_activate_hands_over_what_a_port_and_a_path_ask_for() {
     server.stop();
     assert!(Path::new(&path).exists());
 }
+
+#[test]
+fn sockets_that_a_wrapper_has_kept_are_named_in_the_refusal() {
+    let (_socket, port) = bound("stream 127.0.0.1");
+    let setup = Setup::new([format!("--port=127.0.0.1:{port}"), "true".to_string()]);
+    let ended = setup.env("LISTEN_PID", "1").env("LISTEN_FDS", "1").finish();
+    assert_eq!(ended.status.code(), Some(1));
+    let hint = "; the sockets of LISTEN_FDS are for process 1, as LISTEN_PID says: a wrapper has to exec start_server\n";
+    assert!(ended.said.ends_with(hint), "{}", ended.said);
+    assert!(
+        ended.said.contains("Address already in use"),
+        "{}",
+        ended.said
+    );
+}

@@ -382,9 +382,17 @@ fn the_end_does_not_wait_for_a_manager_that_does_not_read() {
 }
 
 #[test]
-fn a_manager_that_is_not_there_is_no_obstacle() {
-    let addresses = ["", "no/such/socket", "/", "file", "@nobody", "relative"];
-    for address in addresses {
+fn a_manager_that_is_not_there_is_no_obstacle_and_said_once() {
+    const ODD: &str = "neither an absolute path nor an abstract name";
+    let addresses = [
+        ("", ""),
+        ("no/such/socket", ODD),
+        ("vsock:2:1234", ODD),
+        ("/", "Connection refused"),
+        ("/no/such/socket", "No such file or directory"),
+        ("@nobody", "Connection refused"),
+    ];
+    for (address, reason) in addresses {
         let mut server = Setup::new(["--interval=0", "--status-file=status"])
             .file("file", "")
             .env("NOTIFY_SOCKET", address)
@@ -393,7 +401,23 @@ fn a_manager_that_is_not_there_is_no_obstacle() {
         server.hup();
         server.up(&[2]);
         server.stop();
+        let line = format!("start_server: cannot reach NOTIFY_SOCKET={address}: {reason}\n");
+        let times = usize::from(!reason.is_empty());
+        assert_eq!(server.count(&line), times, "{}", server.log());
+        assert_eq!(server.count("NOTIFY_SOCKET"), times, "{}", server.log());
     }
+}
+
+#[test]
+fn a_watchdog_that_would_end_the_service_is_said_once() {
+    let manager = Manager::new();
+    let mut server = told(&manager, "serve", [])
+        .env("WATCHDOG_USEC", "30000000")
+        .up();
+    server.restart(2);
+    server.stop();
+    let line = "start_server: WATCHDOG_USEC is set, but start_server sends no watchdog messages";
+    assert_eq!(server.count(line), 1, "{}", server.log());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The words of `--upgrade`, and its exit statuses.
 
 use super::{Place, UPGRADE};
+use crate::outcome::assert_ended_meanwhile;
 use crate::support::worker::LIVE;
 use crate::support::{run_beside, Scratch};
 
@@ -11,7 +12,7 @@ fn upgrade_refuses_when_there_is_nothing_to_upgrade() {
     assert_eq!(status, Some(1));
     assert_eq!(
         said,
-        "start_server: --pid-file=pid: No such file or directory\n"
+        "start_server: --pid-file=pid: start_server is not running: No such file or directory\n"
     );
     let (status, said) = run_beside(&folder, &UPGRADE[..2]);
     assert_eq!(status, Some(1));
@@ -40,9 +41,6 @@ fn upgrade_tells_when_start_server_ends_instead() {
     place.put(format!("#!/bin/sh\nkill -TERM {}\n{LIVE}", server.pid()));
     let (status, said) = run_beside(&server.scratch, &UPGRADE);
     assert_eq!(status, Some(1), "{said}");
-    assert!(
-        said.ends_with("ended before the upgrade was complete\n"),
-        "{said}"
-    );
+    assert_ended_meanwhile(&server, "upgrade", &said);
     assert!(server.end().success());
 }

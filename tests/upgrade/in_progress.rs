@@ -1,7 +1,16 @@
 //! An upgrade in the middle of a restart, which goes on.
 
+#[cfg(target_os = "linux")]
+use super::UPGRADED;
 use super::{upgrade, Place};
+use crate::outcome::kill_mode;
 use crate::support::Server;
+#[cfg(target_os = "linux")]
+use crate::support::{is_static, is_zombie, kernel, skipped, Scratch};
+#[cfg(target_os = "linux")]
+use std::io::Write;
+#[cfg(target_os = "linux")]
+use std::process::{Command, Stdio};
 
 /// A first worker that is up, and a restart whose new worker has not said yet that it is ready.
 fn begin<const N: usize>(place: &Place, options: [&str; N]) -> Server {
@@ -52,13 +61,13 @@ fn a_worker_that_does_not_become_ready_is_killed_by_the_next_program() {
     server.says("is not ready within --start-timeout, killing it\n");
     server.says("giving up the restart after 1 failed starts, generation 1 is still serving\n");
     upgrade(&server);
+    assert_eq!(server.outline(), "1 failed:2 given-up:2");
+    let failure = server.details("start-failure").pop().unwrap();
     assert!(
-        server
-            .outline()
-            .starts_with("1 failed:2 given-up:2 upgraded:2:"),
-        "{}",
-        server.outline()
+        failure.ends_with(" given-up not ready within --start-timeout"),
+        "{failure}"
     );
+    assert_eq!(server.details("upgrades"), ["2"]);
     server.scratch.write("leave", "");
     server.stop();
 }
@@ -113,5 +122,105 @@ fn the_restart_that_is_to_follow_follows() {
     server.scratch.write("leave", "");
     server.has_said(2, "READY=1");
     server.up(&[3]);
+    server.stop();
+}
+
+/// The numbers of such a worker and of its process group stay theirs.
+#[test]
+fn what_a_worker_leaves_of_its_group_is_still_waited_for() {
+    let mut server = kill_mode::first(&["--kill-mode=group"]);
+    server.hup();
+    kill_mode::begun(&server, 2);
+    server.says("has exited, waiting for the rest of its process group\n");
+    server.signal(libc::SIGUSR2);
+    server.says("upgraded from");
+    server.idle();
+    server.up(&[1, 2]);
+    server.scratch.write("leave", "");
+    server.up(&[2]);
+    assert_eq!(server.count("has exited"), 1, "{}", server.log());
+    server.stop();
+}
+
+/// The end of the first trial and the second request come in the same turn.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_request_replaces_the_first_one() {
+    let place = Place::new();
+    let mut server = place.serve("serve", []).up();
+    let worker = server.worker(1).pid;
+    for round in 1..=20 {
+        kernel::kill(server.pid(), libc::SIGUSR2);
+        kernel::kill(server.pid(), libc::SIGSTOP);
+        let pid = server.pid();
+        server.eventually("the end of the trial", || {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            let children = children.unwrap_or_default();
+            let mut pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+            pids.all(|pid| pid == worker || is_zombie(pid))
+                .then_some(())
+        });
+        kernel::kill(server.pid(), libc::SIGUSR2);
+        kernel::kill(server.pid(), libc::SIGCONT);
+        server.says_times(UPGRADED, round);
+    }
+    server.stop();
+    assert_eq!(server.count("cannot print"), 0, "{}", server.log());
+}
+
+/// A library that does to start_server as the BSDs and macOS do: a SIGCHLD that is pending when it executes the next
+/// program is dropped. It belongs to the death of the worker whose pid is in the file `victim`.
+#[cfg(target_os = "linux")]
+const DROP_SIGCHLD: &str = r#"
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int execve(const char *path, char *const arguments[], char *const environment[])
+{
+    FILE *file = fopen("victim", "r");
+    int own = 0, victim = 0;
+    if (file != NULL && fscanf(file, "%d %d", &own, &victim) == 2 && own == getpid()) {
+        sigset_t child;
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
+        unlink("victim");
+        kill(victim, SIGKILL);
+        sigwaitinfo(&child, NULL);
+    }
+    if (file != NULL)
+        fclose(file);
+    return syscall(SYS_execve, path, arguments, environment);
+}
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_death_that_the_system_does_not_report_is_noticed() {
+    if is_static() {
+        return skipped("a program with a loader");
+    }
+    let folder = Scratch::new();
+    let library = folder.path("library.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-xc", "-", "-o"])
+        .arg(&library);
+    let Ok(mut cc) = cc.stdin(Stdio::piped()).spawn() else {
+        return skipped("cc");
+    };
+    let mut input = cc.stdin.take().unwrap();
+    input.write_all(DROP_SIGCHLD.as_bytes()).unwrap();
+    drop(input);
+    assert!(cc.wait().unwrap().success());
+    let place = Place::new();
+    let mut server = place.serve("serve", []).env("LD_PRELOAD", &library).up();
+    let (own, first) = (server.pid(), server.worker(1).pid);
+    server.scratch.write("victim", format!("{own} {first}"));
+    upgrade(&server);
+    server.says(&format!("worker {first} died unexpectedly with status:9"));
+    server.up(&[2]);
+    assert!(!server.scratch.path("victim").exists());
     server.stop();
 }
