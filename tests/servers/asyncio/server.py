@@ -13,10 +13,15 @@ GENERATION = os.environ["SERVER_STARTER_GENERATION"]
 BODY = (f"generation {GENERATION} pid {os.getpid()}".ljust(31) + "\n").encode() * 512
 
 
-async def main():
-    loop = asyncio.get_running_loop()
+def inherited():
     listener = socket.socket(fileno=int(os.environ["SERVER_STARTER_PORT"].rpartition("=")[2]))
     listener.setblocking(False)
+    return listener
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    listener = inherited()
     accepted = set()
     stop = asyncio.Event()
 
@@ -25,7 +30,7 @@ async def main():
             connection, _ = listener.accept()
         except BlockingIOError:  # another generation has accepted it
             return
-        task = loop.create_task(answer(connection))
+        task = loop.create_task(serve(connection))
         accepted.add(task)
         task.add_done_callback(accepted.discard)
 
@@ -39,8 +44,11 @@ async def main():
     await asyncio.gather(*accepted, return_exceptions=True)
 
 
-async def answer(connection):
-    reader, writer = await asyncio.open_connection(sock=connection)
+async def serve(connection):
+    await answer(*await asyncio.open_connection(sock=connection))
+
+
+async def answer(reader, writer):
     request = await reader.readuntil(b"\r\n\r\n")
     if request.startswith(b"GET /slow "):
         await asyncio.sleep(0.08)
@@ -50,4 +58,5 @@ async def answer(connection):
     await writer.wait_closed()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

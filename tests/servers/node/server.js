@@ -9,8 +9,8 @@ const server = http.createServer((request, response) => {
   setTimeout(() => {
     response.setHeader('Content-Length', body.length);
     response.end(body);
-  }, request.url === '/slow' ? 80 : 0);
+  }, request.url === '/slow' ? Number(process.env.SLOW || 80) : 0);
 });
 
 server.listen({ fd });
-process.on('SIGTERM', () => server.close());
+process[process.env.ONCE ? 'once' : 'on']('SIGTERM', () => server.close());

@@ -7,6 +7,7 @@ import socket
 import time
 
 WORKERS = 4
+HANGS = "HANGS" in os.environ
 GENERATION = os.environ["SERVER_STARTER_GENERATION"]
 
 
@@ -20,6 +21,8 @@ def main():
     stop, running = os.pipe()
     children = [fork_worker(listener, stop, running) for _ in range(WORKERS)]
     signal.sigwait({signal.SIGTERM})
+    while HANGS:
+        signal.pause()
     os.close(running)
     for child in children:
         os.waitpid(child, 0)
@@ -28,7 +31,9 @@ def main():
 def fork_worker(listener, stop, running):
     child = os.fork()
     if child == 0:
-        os.close(running)
+        # A worker that keeps this end does not notice the end of the parent.
+        if not HANGS:
+            os.close(running)
         work(listener, stop)
         os._exit(0)
     return child
