@@ -4,6 +4,7 @@
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/start_server
 DESTDIR ?=
 CARGO ?= cargo
 
@@ -73,28 +74,38 @@ bench: all
 # whatever the umask is.
 install:
 	@test -x $(BIN) || { echo "run 'make' first: there is no $(BIN)" >&2; exit 1; }
-	umask 022 && mkdir -p "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1"
+	umask 022 && mkdir -p "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(DOCDIR)"
 	cp $(BIN) "$(DESTDIR)$(BINDIR)/start_server.new"
 	chmod 755 "$(DESTDIR)$(BINDIR)/start_server.new"
 	mv -f "$(DESTDIR)$(BINDIR)/start_server.new" "$(DESTDIR)$(BINDIR)/start_server"
 	cp $(MAN) "$(DESTDIR)$(MANDIR)/man1/start_server.1"
 	chmod 644 "$(DESTDIR)$(MANDIR)/man1/start_server.1"
+	cp -R tests/services/* "$(DESTDIR)$(DOCDIR)"
+	for folder in tests/services/*; do \
+		chmod -R a+rX "$(DESTDIR)$(DOCDIR)/$${folder##*/}" || exit 1; \
+	done
 
+# Folders in which other files are left stay.
 uninstall:
 	rm -f "$(DESTDIR)$(BINDIR)/start_server" "$(DESTDIR)$(MANDIR)/man1/start_server.1"
+	for file in tests/services/*/*; do rm -f "$(DESTDIR)$(DOCDIR)/$${file#tests/services/}"; done
+	for folder in tests/services/*; do rmdir "$(DESTDIR)$(DOCDIR)/$${folder##*/}" 2>/dev/null || :; done
+	rmdir "$(DESTDIR)$(DOCDIR)" 2>/dev/null || :
 
 # Installs into an empty folder, runs the installed program, uninstalls it, and checks that no file is left.
-INTO = DESTDIR="$$PWD/target/install" PREFIX=/usr MANDIR=/usr/man
+INTO = DESTDIR="$$PWD/target/install" PREFIX=/usr MANDIR=/usr/man DOCDIR=/usr/doc
 
 check-install: all
 	rm -rf target/install
 	umask 077 && $(MAKE) install $(INTO)
 	target/install/usr/bin/start_server --version
 	test -s target/install/usr/man/man1/start_server.1
-	test "$$(find target/install -type f | wc -l)" -eq 2
+	cmp tests/services/systemd/app.service target/install/usr/doc/systemd/app.service
+	test "$$(find target/install -type f | wc -l)" -eq $$((2 + $$(find tests/services -type f | wc -l)))
 	test -z "$$(find target/install/usr ! -perm -444 -o -type d ! -perm -555)"
 	$(MAKE) uninstall $(INTO)
 	test -z "$$(find target/install -type f)"
+	test ! -e target/install/usr/doc
 
 # Makes target/server-starter-VERSION.tar.gz from the last commit and the crates that it needs. It builds without a
 # network.
