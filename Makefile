@@ -116,15 +116,16 @@ dist:
 	name=server-starter-$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml); \
 	git archive --prefix="$$name/" HEAD | tar -xf - -C target/dist; \
 	(cd "target/dist/$$name" && mkdir .cargo && $(CARGO) vendor --locked >.cargo/config.toml); \
-	tar -czf "target/$$name.tar.gz" -C target/dist "$$name"
+	tar -czf "target/$$name.tar.gz" -C target/dist "$$name"; \
+	echo "target/$$name.tar.gz"
 
-# Unpacks the tarball, and builds and installs it without a network.
+# Unpacks the tarball, and builds, tests and installs it without a network.
 check-dist: dist
 	rm -rf target/unpacked
 	mkdir -p target/unpacked/home
 	tar -xzf target/server-starter-*.tar.gz -C target/unpacked
 	cd target/unpacked/server-starter-* && unset CARGO_TARGET_DIR && \
-		CARGO_HOME="$$PWD/../home" CARGO_NET_OFFLINE=true $(MAKE) check-install
+		export CARGO_HOME="$$PWD/../home" CARGO_NET_OFFLINE=true && $(MAKE) check && $(MAKE) check-install
 
 PORT ?= 8080
 
