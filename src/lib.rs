@@ -3,65 +3,54 @@
 //!
 //! `start_server` binds the sockets and passes them to each worker as open descriptors. The variable
 //! `SERVER_STARTER_PORT` has their names and numbers. A worker takes the sockets once and early, says when it is ready,
-//! and finishes its connections after a SIGTERM:
+//! and finishes its connections after a SIGTERM.
+//!
+//! The library is in the source of `start_server`. With a copy of it, this line in `Cargo.toml` is enough:
+//!
+//! ```toml
+//! [dependencies]
+//! server-starter = { path = "../server-starter" }
+//! ```
+//!
+//! # A listener, also without `start_server`
+//!
+//! This takes the only socket of `start_server`, whatever its name is. For development, when the program is started by
+//! hand, it binds a port instead:
 //!
 //! ```no_run
-//! use std::io::{BufRead, BufReader, ErrorKind, Write};
-//! use std::net::TcpStream;
-//! use std::sync::atomic::{AtomicBool, Ordering};
-//! use std::thread::sleep;
-//! use std::time::Duration;
+//! use std::net::TcpListener;
 //!
-//! const SIGTERM: i32 = 15;
-//! static TERMINATED: AtomicBool = AtomicBool::new(false);
-//!
-//! extern "C" fn terminate(_signal: i32) {
-//!     TERMINATED.store(true, Ordering::SeqCst);
-//! }
-//!
-//! // Every C library has this function. The crates libc and signal-hook offer more comfort.
-//! unsafe extern "C" {
-//!     fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
-//! }
-//!
-//! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut listeners = server_starter::listeners()?;
-//!     let http = listeners.take("8080")?.into_tcp()?;
-//!     // accept must not block: a SIGTERM has to end the loop, and another generation may accept the connection first.
-//!     http.set_nonblocking(true)?;
-//!     // SAFETY: the handler only stores into an atomic variable, which a signal handler may do.
-//!     unsafe { signal(SIGTERM, terminate) };
-//!     server_starter::ready()?;
-//!     while !TERMINATED.load(Ordering::SeqCst) {
-//!         match http.accept() {
-//!             // An error concerns this client only, for example one that hangs up early.
-//!             Ok((connection, _)) => drop(answer(connection)),
-//!             Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(10)),
-//!             Err(error) => return Err(error.into()),
+//! fn listener() -> Result<TcpListener, Box<dyn std::error::Error>> {
+//!     match server_starter::listeners() {
+//!         Ok(listeners) => {
+//!             let first = listeners.into_iter().next().ok_or("start_server has no --port")?;
+//!             Ok(first.into_tcp()?)
 //!         }
+//!         Err(server_starter::Error::NotUnderStartServer(_)) => Ok(TcpListener::bind("127.0.0.1:8080")?),
+//!         Err(error) => Err(error.into()),
 //!     }
-//!     // Every accepted connection has its answer. The next generation accepts those that are still in the queue.
-//!     Ok(())
-//! }
-//!
-//! fn answer(mut connection: TcpStream) -> Result<(), Box<dyn std::error::Error>> {
-//!     connection.set_nonblocking(false)?;
-//!     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
-//!     for line in BufReader::new(&connection).lines() {
-//!         if line?.is_empty() {
-//!             break;
-//!         }
-//!     }
-//!     let body = format!("hello from generation {}\n", server_starter::generation()?);
-//!     write!(connection, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-//!     Ok(())
 //! }
 //! ```
 //!
-//! This server looks for connections a hundred times a second. The server of `make demo`, `tests/demo/hello.rs`, sleeps
-//! until there is one.
+//! A server with several sockets takes each by its name: `listeners()?.take("8080")?.into_tcp()?`.
 //!
-//! The library does not handle signals, so the worker has to catch SIGTERM itself. It works on Unix systems only.
+//! # A whole server
+//!
+//! This is the server of `make demo`, `tests/demo/hello.rs`. On SIGTERM it finishes the connection that it has accepted,
+//! and ends. It needs the crate `libc` for the signal.
+//!
+//! ```no_run
+#![doc = include_str!("../tests/demo/hello.rs")]
+//! ```
+//!
+//! # Limits
+//!
+//! - The first caller of [`listeners`] gets all sockets. A second call fails, because two owners would close each other's
+//!   descriptors.
+//! - The sockets are blocking, and this mode is shared by the workers of all generations. See [`listeners`].
+//! - The library does not handle signals. The worker has to catch SIGTERM itself, or the signal that `--signal-on-hup`
+//!   names.
+//! - It works on Unix systems only.
 //!
 //! [`start_server`]: https://metacpan.org/pod/start_server
 
@@ -101,8 +90,8 @@ pub struct Listener {
     socket: OwnedFd,
 }
 
-/// The errors of this library.
-#[derive(Debug)]
+/// The errors of this library. Their debug form is the same sentence as their text, because this is what a `main` that
+/// returns an error prints.
 #[non_exhaustive]
 pub enum Error {
     /// The variable of this name is not set. The process was not started by start_server.
@@ -312,17 +301,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl error::Error for Error {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Error::Unusable(_, error) | Error::NotifyFailed(error) => Some(error),
-            Error::NotUnderStartServer(_)
-            | Error::Malformed(..)
-            | Error::AlreadyTaken
-            | Error::NoSuchListener(_) => None,
-        }
+impl fmt::Debug for Error {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, out)
     }
 }
+
+/// There is no `source`, because the text contains the error of the system already.
+impl error::Error for Error {}
 
 /// Parses `name=fd` entries with `;` between them. `None` means that the value is malformed.
 fn parse(value: &OsStr) -> Option<Vec<(OsString, RawFd)>> {

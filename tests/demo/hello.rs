@@ -3,10 +3,6 @@
 //! It shows everything that a server has to do under start_server: take the listener, notify start_server that it is
 //! ready, serve, and stop accepting connections on SIGTERM. Connections that it has not accepted stay in the queue of
 //! the shared socket, and the next generation accepts them.
-#![allow(
-    unsafe_code,
-    reason = "the standard library can neither catch a signal nor wait for two descriptors"
-)]
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +16,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 static WAKER: AtomicI32 = AtomicI32::new(-1);
 
+#[allow(
+    unsafe_code,
+    reason = "a signal handler must make the system call itself"
+)]
 extern "C" fn wake(_signal: libc::c_int) {
     // SAFETY: write is async-signal-safe, and the byte is static.
     unsafe { libc::write(WAKER.load(Ordering::SeqCst), b"!".as_ptr().cast(), 1) };
@@ -36,10 +36,8 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<()> {
-    let listener = server_starter::listeners()?.into_iter().next();
-    let listener = listener
-        .ok_or("start_server has no --port for me")?
-        .into_tcp()?;
+    let first = server_starter::listeners()?.into_iter().next();
+    let listener = first.ok_or("start_server has no --port")?.into_tcp()?;
     // accept must not block: a worker of another generation may accept the connection first.
     listener.set_nonblocking(true)?;
     let body = format!(
@@ -51,9 +49,14 @@ fn serve() -> Result<()> {
     server_starter::ready()?;
     while wait(&listener, &terminated)? {
         match listener.accept() {
-            // An error concerns this client only, for example one that hangs up early.
+            // If the answer fails, that concerns this client only.
             Ok((connection, _)) => drop(answer(connection, &body)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // Another worker was faster, or the client has hung up.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::ConnectionAborted
+                ) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -61,6 +64,7 @@ fn serve() -> Result<()> {
 }
 
 /// Catches SIGTERM and returns a stream that becomes readable when it comes.
+#[allow(unsafe_code, reason = "the standard library cannot catch a signal")]
 fn catch_sigterm() -> io::Result<UnixStream> {
     let (reader, writer) = UnixStream::pair()?;
     WAKER.store(writer.into_raw_fd(), Ordering::SeqCst);
@@ -70,6 +74,10 @@ fn catch_sigterm() -> io::Result<UnixStream> {
 }
 
 /// Waits for a connection or for SIGTERM. Returns true for a connection.
+#[allow(
+    unsafe_code,
+    reason = "the standard library cannot wait for two descriptors"
+)]
 fn wait(listener: &TcpListener, terminated: &UnixStream) -> io::Result<bool> {
     let entry = |fd| libc::pollfd {
         fd,
