@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::saved::Value;
 use crate::supervisor::policy::{parse_whole, KillMode, Readiness};
 use crate::supervisor::signal::Signal;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -125,13 +126,13 @@ impl ParsedOptions {
     }
 
     pub fn paths(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut paths: Vec<PathBuf> = Vec::new();
+        let mut paths = Vec::new();
+        let mut known = BTreeSet::new();
         for value in self.all("path") {
             if value.is_empty() {
                 return Err(needs_value("path"));
             }
-            let is_same = |path: &PathBuf| without_dot(path) == without_dot(value.as_ref());
-            if paths.iter().any(is_same) {
+            if !known.insert(without_dot(value.as_ref())) {
                 let reason = "the same path is given twice";
                 return Err(Error::option("path", value, reason));
             }

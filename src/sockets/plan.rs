@@ -9,6 +9,7 @@ use crate::cli::Options;
 use crate::error::{Error, Reason};
 use crate::supervisor::policy::Readiness;
 use crate::sys::{fd, socket};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{OwnedFd, RawFd};
@@ -81,15 +82,14 @@ fn refuse_same_paths(paths: &[PathBuf]) -> Result<(), Error> {
     if paths.iter().all(|path| path.is_relative()) || paths.iter().all(|path| path.is_absolute()) {
         return Ok(());
     }
-    let mut known = Vec::new();
+    let mut known = BTreeSet::new();
     for path in paths {
         // This fails only without a working directory, and then a relative path cannot be bound either.
         let absolute = path::absolute(path).unwrap_or_default();
-        if known.contains(&absolute) {
+        if !known.insert(absolute) {
             let reason = "the same path is given twice";
             return Err(Error::option("path", path, reason));
         }
-        known.push(absolute);
     }
     Ok(())
 }
@@ -141,15 +141,12 @@ pub fn claimed_numbers(options: &Options, plan: &[PlannedSocket]) -> Result<Vec<
 /// The addresses of all ports, in their order.
 fn resolve(ports: &[Endpoint]) -> Result<Vec<SocketAddr>, Error> {
     let mut addresses = Vec::new();
+    let mut known = BTreeSet::new();
     for port in ports {
         let refuse = |reason| Error::option("port", &port.name, reason);
         let address = address_of(port).map_err(refuse)?;
-        let mut earlier = ports.iter().zip(&addresses);
-        let is_same = |(other, known): (&Endpoint, &SocketAddr)| {
-            other.transport == port.transport && *known == address
-        };
         // The kernel chooses another port for each port 0.
-        if port.port != 0 && earlier.any(is_same) {
+        if port.port != 0 && !known.insert((port.transport, address)) {
             return Err(refuse("another --port has the same address".into()));
         }
         addresses.push(address);
