@@ -12,7 +12,12 @@ use std::path::Path;
 /// block, and opening a device could start it.
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     check_regular(&fs::metadata(path)?)?;
-    // A FIFO may have replaced the file since the check.
+    open_checked(path, options)
+}
+
+/// Opens a file that was found to be regular. Another file may have its path now: this call does not wait for the other
+/// side of a FIFO, and reports it as [`open_regular`] does.
+pub fn open_checked(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
     check_regular(&file.metadata()?)?;
     Ok(file)

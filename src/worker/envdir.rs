@@ -2,15 +2,13 @@
 
 use crate::files::owned;
 use crate::sys::{self, file};
-use std::ffi::{OsStr, OsString};
+use crate::variable::assignment;
+use std::ffi::{CString, OsStr};
 use std::fmt::Display;
-use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead, BufReader};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::fs::{self, DirEntry, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-/// Names and values.
-pub type Variables = Vec<(OsString, OsString)>;
 
 /// The longest string `NAME=VALUE` that Linux passes to a program. The limit is the same on every system.
 const MAX_LENGTH: usize = 131_071;
@@ -29,8 +27,9 @@ const MAX_WARNINGS: usize = 500;
 /// # Errors
 /// An error that does not depend on a single file: no free descriptor, no memory, a disk error, or too many files or
 /// bytes.
-pub fn read(dir: &Path, warnings: &mut Vec<String>) -> io::Result<Variables> {
-    let mut variables = Variables::new();
+pub fn read(dir: &Path, warnings: &mut Vec<String>) -> io::Result<Vec<CString>> {
+    let mut variables = Vec::new();
+    let mut line = Vec::new();
     let mut total = 0;
     let mut warn = |path: &Path, reason: &dyn Display| {
         if warnings.len() < MAX_WARNINGS {
@@ -51,15 +50,15 @@ pub fn read(dir: &Path, warnings: &mut Vec<String>) -> io::Result<Variables> {
         if name.as_bytes().starts_with(b".") {
             continue;
         }
-        match first_line(&entry.path()) {
-            Ok(Some(line)) => {
+        match read_first_line(&entry, &mut line) {
+            Ok(true) => {
                 total += name.len() + "=".len() + line.len();
                 match problem(&name, &line) {
                     Some(reason) => warn(&entry.path(), &reason),
-                    None => variables.push((name, OsString::from_vec(line))),
+                    None => variables.push(assignment(&name, OsStr::from_bytes(&line))),
                 }
             }
-            Ok(None) => {}
+            Ok(false) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 warn(&entry.path(), &error);
             }
@@ -72,24 +71,41 @@ pub fn read(dir: &Path, warnings: &mut Vec<String>) -> io::Result<Variables> {
     Ok(variables)
 }
 
-fn first_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match owned::open_regular(path, OpenOptions::new().read(true)) {
-        Ok(file) => parse(BufReader::new(file)),
-        Err(error) if file::is_inaccessible(&error) || path.is_dir() => Ok(None),
+/// Reads the first line of a file. Returns false if there is none.
+fn read_first_line(entry: &DirEntry, line: &mut Vec<u8>) -> io::Result<bool> {
+    let path = entry.path();
+    let mut options = OpenOptions::new();
+    let options = options.read(true);
+    // On most file systems the folder itself says which entries are regular files, so that no call is needed.
+    let opened = match entry.file_type() {
+        Ok(kind) if kind.is_file() => owned::open_checked(&path, options),
+        Ok(_) => owned::open_regular(&path, options),
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(file) => parse(file, line),
+        Err(error) if file::is_inaccessible(&error) || path.is_dir() => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// The first line without its newline; `None` for an empty text. Of a line that is too long only the beginning is read:
-/// it could take all the memory.
-fn parse(text: impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let mut text = text.take(MAX_LENGTH as u64 + 1);
-    let count = text.read_until(b'\n', &mut line)?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
+/// Reads the first line without its newline. Returns false for an empty text. Of a line that is too long only the
+/// beginning is read: it could take all the memory.
+fn parse(mut text: impl Read, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let mut chunk = [0; 1024];
+    while line.len() <= MAX_LENGTH {
+        let count = sys::retry(|| text.read(&mut chunk))?;
+        if count == 0 {
+            return Ok(!line.is_empty());
+        }
+        let end = chunk[..count].iter().position(|&byte| byte == b'\n');
+        line.extend_from_slice(&chunk[..end.unwrap_or(count)]);
+        if end.is_some() {
+            break;
+        }
     }
-    Ok((count > 0).then_some(line))
+    Ok(true)
 }
 
 /// The reason why a name and a value cannot be a variable, if there is one.
@@ -110,8 +126,10 @@ mod tests {
 
     #[test]
     fn a_variable_has_a_longest_length() {
-        let endless = BufReader::new(io::repeat(b'x'));
-        assert_eq!(parse(endless).unwrap().unwrap().len(), MAX_LENGTH + 1);
+        let mut line = Vec::new();
+        assert!(parse(io::repeat(b'x'), &mut line).unwrap());
+        assert!(line.len() > MAX_LENGTH);
+        assert!(line.len() < 2 * MAX_LENGTH);
         let name = OsStr::new("NAME");
         let value = |length| vec![b'x'; length - "NAME=".len()];
         assert_eq!(problem(name, &value(MAX_LENGTH)), None);
@@ -123,9 +141,8 @@ mod tests {
     fn a_million_random_files() {
         const WORDS: [&str; 8] = ["", "\n", "\r", " ", "\0", "value", "=", "é"];
         crate::fuzz::random_texts(&WORDS, |text| {
-            let line = parse(text.as_bytes()).unwrap();
-            assert_eq!(line.is_none(), text.is_empty());
-            let line = line.unwrap_or_default();
+            let mut line = b"the line of another file".to_vec();
+            assert_eq!(parse(text.as_bytes(), &mut line).unwrap(), !text.is_empty());
             assert_eq!(line, text.split('\n').next().unwrap().as_bytes());
             assert_eq!(
                 problem(OsStr::new("name"), &line).is_some(),

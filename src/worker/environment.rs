@@ -13,7 +13,7 @@ pub struct Environment {
     /// The inherited variables, and the options that are also variables.
     base: Vec<Cow<'static, CStr>>,
     envdir: Option<PathBuf>,
-    /// The variables that envdir held when it was last read, sorted by name.
+    /// The variables that envdir held when it was last read. No name is there twice.
     overlay: Vec<CString>,
 }
 
@@ -61,9 +61,10 @@ impl Environment {
     }
 
     pub fn restore(&mut self, saved: &[SavedVariable]) {
-        for variable in saved {
-            self.set(&variable.name, &variable.value);
-        }
+        let variables = saved.iter();
+        self.overlay = variables
+            .map(|saved| assignment(&saved.name, &saved.value))
+            .collect();
     }
 
     /// Reads envdir. `warnings` are as for [`envdir::read`].
@@ -72,27 +73,12 @@ impl Environment {
             return;
         };
         match envdir::read(dir, warnings) {
-            Ok(variables) => {
-                self.overlay.clear();
-                for (name, value) in variables {
-                    self.set(&name, &value);
-                }
-            }
+            Ok(variables) => self.overlay = variables,
             // Old variables are better for a worker than none.
             Err(error) => {
                 let (dir, reason) = (dir.display(), Reason::from(error));
                 warnings.push(format!("{dir}: {reason}; keeping the values read before"));
             }
-        }
-    }
-
-    /// Sets a variable of envdir.
-    fn set(&mut self, name: &OsStr, value: &OsStr) {
-        let string = assignment(name, value);
-        let compare = |known: &CString| variable::name(known).cmp(name);
-        match self.overlay.binary_search_by(compare) {
-            Ok(index) => self.overlay[index] = string,
-            Err(index) => self.overlay.insert(index, string),
         }
     }
 
@@ -112,13 +98,19 @@ impl Environment {
     /// The strings are borrowed, so a restart writes to none of their pages. The kernel has to copy every page that is
     /// written to after a fork.
     pub fn render<'a>(&'a self, ours: &'a [&'a CStr]) -> impl Iterator<Item = &'a CStr> {
-        let is_same = |one: &CStr, other: &CStr| variable::name(one) == variable::name(other);
-        let is_new = move |string: &&CStr| !self.overlay.iter().any(|over| is_same(over, string));
-        let base = self.base.iter().map(AsRef::as_ref).filter(is_new);
-        base.chain(self.overlay.iter().map(CString::as_c_str))
-            .filter(move |string| !ours.iter().any(|our| is_same(our, string)))
+        let overlay = || self.overlay.iter().map(CString::as_c_str);
+        let base = self.base.iter().map(AsRef::as_ref);
+        base.filter(move |string| !sets(overlay(), string))
+            .chain(overlay())
+            .filter(move |string| !sets(ours.iter().copied(), string))
             .chain(ours.iter().copied())
     }
+}
+
+/// Whether one of the variables has the same name as this one.
+fn sets<'a>(mut variables: impl Iterator<Item = &'a CStr>, string: &CStr) -> bool {
+    let name = variable::name(string);
+    variables.any(|variable| variable::value(variable, name).is_some())
 }
 
 #[cfg(test)]
@@ -127,7 +119,6 @@ mod tests {
 
     #[test]
     fn envdir_wins_over_options_over_inherited_variables_and_ours_over_all() {
-        let pair = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
         let inherited = [
             c"A=inherited",
             c"KILL_OLD_DELAY=1",
@@ -140,9 +131,7 @@ mod tests {
         ];
         let mut environment =
             Environment::new(inherited.into_iter(), &[("KILL_OLD_DELAY", "2".into())]);
-        for (name, value) in [("A", "envdir"), ("P", "envdir")].map(pair) {
-            environment.set(&name, &value);
-        }
+        environment.overlay = vec![c"A=envdir".into(), c"P=envdir".into()];
         let rendered: Vec<_> = environment.render(&[c"P=ours"]).collect();
         let expected = [
             c"B=b",
