@@ -153,12 +153,15 @@ impl Listeners {
 
     /// The variables that describe the sockets to a worker.
     pub fn variables(&self) -> Vec<CString> {
-        let pairs = self.sockets.iter().map(|bound| {
-            let mut pair = bound.name.clone();
-            pair.push(format!("={}", bound.number));
-            pair
-        });
-        let port = pairs.collect::<Vec<_>>().join(OsStr::new(";"));
+        let mut port = OsString::new();
+        for bound in &self.sockets {
+            if !port.is_empty() {
+                port.push(";");
+            }
+            port.push(&bound.name);
+            port.push("=");
+            port.push(bound.number.to_string());
+        }
         let mut variables = vec![assignment("SERVER_STARTER_PORT", port)];
         if self.listen_fds {
             let names = self.sockets.iter().map(|bound| bound.name.as_os_str());
