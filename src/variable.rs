@@ -21,6 +21,12 @@ pub fn name(variable: &CStr) -> &OsStr {
     OsStr::from_bytes(&bytes[..end.unwrap_or(bytes.len())])
 }
 
+/// Whether two variables have the same name. Most names differ early, so neither is searched for its end.
+pub fn has_same_name(one: &CStr, other: &CStr) -> bool {
+    let mut pairs = one.to_bytes().iter().zip(other.to_bytes());
+    pairs.find(|(one, other)| one != other || **one == b'=') == Some((&b'=', &b'='))
+}
+
 /// The value, if the variable has this name.
 pub fn value(variable: &CStr, name: impl AsRef<OsStr>) -> Option<&OsStr> {
     let rest = variable.to_bytes().strip_prefix(name.as_ref().as_bytes())?;

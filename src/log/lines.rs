@@ -64,7 +64,7 @@ impl Log {
             self.lost += 1;
             return;
         }
-        self.queue.extend(one_line(line).bytes());
+        self.queue.extend(one_line(line).as_bytes());
         self.queue.push(b'\n');
     }
 
@@ -153,6 +153,10 @@ fn piece(queue: &[u8]) -> &[u8] {
 
 /// Escapes control characters: a newline in a name or a value must not begin another line.
 pub fn one_line(text: &str) -> String {
+    // Nearly every line is like this, and a restart writes five.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_string();
+    }
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

@@ -3,7 +3,7 @@
 
 use crate::error::Reason;
 use crate::saved::record;
-use crate::variable::{self, assignment};
+use crate::variable::{self, assignment, has_same_name};
 use crate::worker::envdir;
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -100,17 +100,11 @@ impl Environment {
     pub fn render<'a>(&'a self, ours: &'a [&'a CStr]) -> impl Iterator<Item = &'a CStr> {
         let overlay = || self.overlay.iter().map(CString::as_c_str);
         let base = self.base.iter().map(AsRef::as_ref);
-        base.filter(move |string| !sets(overlay(), string))
+        base.filter(move |string| !overlay().any(|over| has_same_name(over, string)))
             .chain(overlay())
-            .filter(move |string| !sets(ours.iter().copied(), string))
+            .filter(move |string| !ours.iter().any(|our| has_same_name(our, string)))
             .chain(ours.iter().copied())
     }
-}
-
-/// Whether one of the variables has the same name as this one.
-fn sets<'a>(mut variables: impl Iterator<Item = &'a CStr>, string: &CStr) -> bool {
-    let name = variable::name(string);
-    variables.any(|variable| variable::value(variable, name).is_some())
 }
 
 #[cfg(test)]
