@@ -56,3 +56,13 @@ fn the_readme_names_no_option_that_does_not_exist() {
         .collect();
     assert_eq!(unknown, ["fd", "its-options"], "but for two of workers");
 }
+
+#[test]
+fn the_readme_shows_the_units_of_systemd_as_they_are_installed() {
+    let readme = read("README.md");
+    for file in ["app.service", "app.socket"] {
+        let unit = read(&format!("tests/services/systemd/{file}"));
+        let sections = &unit[unit.find("[Unit]").unwrap()..];
+        assert!(readme.contains(sections), "{file}");
+    }
+}
