@@ -33,7 +33,7 @@ fn a_process_that_has_not_locked_the_file_is_not_signalled() {
         let folder = Scratch::new();
         folder.write("status", "1:1\n");
         let file = File::open(folder.write("pid", "")).unwrap();
-        file.lock().unwrap();
+        kernel::lock(&file, false);
         let input = match inherits {
             true => Stdio::from(file.try_clone().unwrap()),
             false => Stdio::null(),
@@ -95,7 +95,7 @@ fn stop_is_over_when_another_process_gets_the_lock() {
     let mut server = with_role("linger", []).up();
     let file = File::open(server.scratch.path("pid")).unwrap();
     let waiter = std::thread::spawn(move || {
-        file.lock().unwrap();
+        kernel::lock(&file, false);
         file
     });
     let mut command = Setup::beside(&server.scratch, COMMANDS[3]).launch();
@@ -113,10 +113,7 @@ fn a_start_names_the_process_that_has_locked_a_stale_pid_file() {
     let file = File::open(folder.write("pid", "1\n")).unwrap();
     let start = || run_beside(&folder, &["--pid-file=pid", "--", "true"]);
     for is_shared in [false, true] {
-        match is_shared {
-            true => file.lock_shared().unwrap(),
-            false => file.lock().unwrap(),
-        }
+        kernel::lock(&file, is_shared);
         let own = format!("process {}", std::process::id());
         // Some file systems have other device numbers in /proc/locks.
         let lines = [own.as_str(), "another process"]
@@ -124,7 +121,6 @@ fn a_start_names_the_process_that_has_locked_a_stale_pid_file() {
         let (status, said) = start();
         assert_eq!(status, Some(1), "{said}");
         assert!(lines.contains(&said), "{said}");
-        file.unlock().unwrap();
     }
     assert_eq!(folder.read("pid"), "1\n");
 }

@@ -39,6 +39,18 @@ pub fn session(pid: i32) -> i32 {
     unsafe { libc::getsid(pid) }
 }
 
+/// Waits for a flock(2) on the file. `File::lock` needs a newer Rust.
+pub fn lock(file: &std::fs::File, is_shared: bool) {
+    let operation = if is_shared {
+        libc::LOCK_SH
+    } else {
+        libc::LOCK_EX
+    };
+    // SAFETY: flock touches no memory.
+    let result = unsafe { libc::flock(file.as_raw_fd(), operation) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// Tells whether another process has an exclusive flock on the file.
 pub fn is_locked(file: &std::fs::File) -> bool {
     let fd = std::os::fd::AsRawFd::as_raw_fd(file);
