@@ -1,7 +1,8 @@
 //! The number in a pid file is not an identity: only the process that holds the file is signalled.
 
 use crate::support::fixtures::{serve, with_role, USUAL};
-use crate::support::{container, kernel, program, run_beside, skipped, Scratch, Server, Setup};
+use crate::support::{container, kernel, nobody_can_execute, program, run_beside, skipped};
+use crate::support::{Scratch, Server, Setup};
 use std::fs::{self, File};
 use std::os::unix::fs::{chown, PermissionsExt};
 use std::process::{Command, Stdio};
@@ -74,8 +75,8 @@ fn a_process_is_not_signalled_if_its_number_stands_in_the_file_of_another_user()
 /// His own start_server may be controlled.
 #[test]
 fn root_controls_the_start_server_of_another_user() {
-    if !kernel::is_root() {
-        return skipped("root's right to become another user");
+    if !nobody_can_execute() {
+        return skipped("root, and a program that every user can execute");
     }
     let setup = serve([]).with(|command| kernel::on_fork(command, kernel::become_nobody));
     let all = fs::Permissions::from_mode(0o777);

@@ -18,7 +18,7 @@ pub use clients::{ask, ask_path, free_port};
 pub use daemon::{pid_in_file, Daemon};
 #[cfg(target_os = "linux")]
 pub use needs::container;
-pub use needs::{permissions_count, skipped};
+pub use needs::{nobody_can_execute, permissions_count, skipped};
 pub use processes::{alive_in, descriptors, is_alive, is_asleep, is_zombie};
 pub use report::Report;
 pub use scratch::Scratch;

@@ -1,6 +1,6 @@
 //! The needs of a test that a machine may not meet, which skips the test.
 
-use super::{kernel, Scratch};
+use super::{kernel, program, Scratch};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +15,17 @@ pub fn permissions_count() -> bool {
     cat.arg(closed).stderr(Stdio::null());
     kernel::on_fork(&mut cat, kernel::heed_permissions);
     !cat.status().unwrap().success()
+}
+
+/// Tells whether root can run the program as another user, who may not enter a folder on the way, such as /root.
+pub fn nobody_can_execute() -> bool {
+    if !kernel::is_root() {
+        return false;
+    }
+    let mut command = Command::new(program());
+    command.arg("--version");
+    kernel::on_fork(&mut command, kernel::become_nobody);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// Says, past the harness, that a test needs what is not here.
