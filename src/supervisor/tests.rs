@@ -826,7 +826,7 @@ fn a_hup_waits_for_a_candidate_that_was_killed_and_says_so() {
     assert!(scenario.actions.contains(&Spawn { generation: 4 }));
 }
 
-/// What [`published`] publishes while this worker, of generation 1, is told by TERM.
+/// The publication of [`published`] while this worker, of generation 1, is told by TERM.
 fn published_with_remnant(pid: Pid, told: Time, workers: &[(Generation, Pid, Role)]) -> Action {
     let Publish(mut status) = published(&[&[(1, pid, Role::Remnant)], workers].concat()) else {
         unreachable!()

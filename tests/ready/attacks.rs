@@ -1,4 +1,4 @@
-//! What somebody who means harm does to the notify socket.
+//! Attacks on the notify socket by processes that mean harm.
 
 use super::{socket, start, talk};
 use crate::support::fixtures::by_envdir;
