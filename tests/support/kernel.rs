@@ -40,6 +40,7 @@ pub fn session(pid: i32) -> i32 {
 }
 
 /// Waits for a flock(2) on the file. `File::lock` needs a newer Rust.
+#[cfg(target_os = "linux")]
 pub fn lock(file: &std::fs::File, is_shared: bool) {
     let operation = if is_shared {
         libc::LOCK_SH

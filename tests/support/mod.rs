@@ -17,8 +17,8 @@ pub mod worker;
 pub use clients::{ask, ask_path, free_port};
 pub use daemon::{pid_in_file, Daemon};
 #[cfg(target_os = "linux")]
-pub use needs::container;
-pub use needs::{nobody_can_execute, permissions_count, skipped};
+pub use needs::{container, nobody_can_execute};
+pub use needs::{permissions_count, skipped};
 pub use processes::{alive_in, descriptors, is_alive, is_asleep, is_zombie};
 pub use report::Report;
 pub use scratch::Scratch;

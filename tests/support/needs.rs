@@ -1,6 +1,8 @@
 //! The needs of a test that a machine may not meet, which skips the test.
 
-use super::{kernel, program, Scratch};
+#[cfg(target_os = "linux")]
+use super::program;
+use super::{kernel, Scratch};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -18,6 +20,7 @@ pub fn permissions_count() -> bool {
 }
 
 /// Tells whether root can run the program as another user, who may not enter a folder on the way, such as /root.
+#[cfg(target_os = "linux")]
 pub fn nobody_can_execute() -> bool {
     if !kernel::is_root() {
         return false;
