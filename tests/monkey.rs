@@ -5,6 +5,8 @@
 use crate::support::clients::Clients;
 use crate::support::fixtures::USUAL;
 use crate::support::{alive_in, kernel, program, Server, Setup};
+#[cfg(target_os = "linux")]
+use crate::support::{fixtures::UPGRADE, run_beside};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
@@ -174,6 +176,10 @@ impl Monkey {
         if was_disturbed {
             self.undo(server);
         }
+        if let Some(disk) = self.small_disk(server) {
+            // The log alone fills the disk in the end, and then no worker can start: the test harness prints.
+            let _ = File::create(disk.join("log"));
+        }
         if self.disturbance.is_none() {
             // The kernel takes them while nobody serves.
             await_connections(server, clients, connected + 10);
@@ -268,14 +274,18 @@ impl Monkey {
         self.disturbance = Some(Disturbance::StatusBlocked);
     }
 
-    fn fill_disk(&mut self, server: &Server) {
-        let disk = server.scratch.path("disk");
-        let inside = disk.strip_prefix("/").unwrap();
+    /// The disk, if it is one of its own and not that of the whole machine.
+    fn small_disk(&self, server: &Server) -> Option<PathBuf> {
+        let folder = server.scratch.path("disk");
+        let inside = folder.strip_prefix("/").unwrap();
         let disk = PathBuf::from(format!("/proc/{}/root", server.pid())).join(inside);
-        // Without a disk of its own, this folder is on that of the whole machine.
-        if !self.life.has_disk || disk.join("file").exists() {
+        (self.life.has_disk && !disk.join("file").exists()).then_some(disk)
+    }
+
+    fn fill_disk(&mut self, server: &Server) {
+        let Some(disk) = self.small_disk(server) else {
             return;
-        }
+        };
         let path = disk.join("filling");
         let mut file = File::create(&path).unwrap();
         while file.write_all(&[b'x'; 4096]).is_ok() {}
@@ -289,6 +299,10 @@ impl Monkey {
             // That may be an emulator, which needs descriptors and processes of its own.
             return;
         }
+        // A program that is just being executed cannot begin without descriptors, and an upgrade may be under way. This
+        // one takes its place, and is over when the command ends.
+        let (status, said) = run_beside(&server.scratch, &UPGRADE);
+        assert!(matches!(status, Some(0 | 3)), "{status:?}: {said}");
         let (resource, limit) = [(libc::RLIMIT_NOFILE, 3), (libc::RLIMIT_NPROC, 1)][self.below(2)];
         let before = kernel::limit_process(server.pid(), resource, limit);
         self.disturbance = Some(Disturbance::Limited(resource, before));

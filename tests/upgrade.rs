@@ -5,7 +5,7 @@ mod in_progress;
 mod numbers;
 
 use crate::support::clients::{Clients, Ends};
-use crate::support::fixtures::USUAL;
+use crate::support::fixtures::{UPGRADE, USUAL};
 use crate::support::waiting::{now, LIMIT};
 use crate::support::worker::LIVE;
 use crate::support::{
@@ -42,8 +42,6 @@ impl Place {
             .file("envdir/WORKER_ROLE", role)
     }
 }
-
-const UPGRADE: [&str; 3] = ["--upgrade", "--pid-file=pid", "--status-file=status"];
 
 /// Upgrades by the control command, and expects that to succeed.
 pub fn upgrade(server: &Server) {

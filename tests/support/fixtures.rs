@@ -11,8 +11,9 @@ pub const USUAL: [&str; 4] = [
     "--status-file=status",
 ];
 
-/// The control command for it.
+/// The control commands for it.
 pub const RESTART: [&str; 3] = ["--restart", "--pid-file=pid", "--status-file=status"];
+pub const UPGRADE: [&str; 3] = ["--upgrade", "--pid-file=pid", "--status-file=status"];
 
 /// Its workers answer on the port until they are told to finish.
 pub fn serve<const N: usize>(options: [&str; N]) -> Setup {

@@ -1,7 +1,8 @@
 //! The words of `--upgrade`, and its exit statuses.
 
-use super::{Place, UPGRADE};
+use super::Place;
 use crate::outcome::assert_ended_meanwhile;
+use crate::support::fixtures::UPGRADE;
 use crate::support::worker::LIVE;
 use crate::support::{run_beside, Scratch};
 
