@@ -17,9 +17,8 @@ fn a_flood_of_status_messages_is_cut_off_in_the_log() {
         "start_server: new worker {pid}: 100 more status messages\n"
     ));
     assert_eq!(server.count("loading\n"), 100, "{}", server.log());
-    kernel::kill(pid, libc::SIGKILL);
-    server.term();
-    server.end();
+    server.scratch.write("leave", "");
+    server.stop();
 }
 
 /// On Linux everybody can read there under which path each socket was bound.
