@@ -93,21 +93,23 @@ impl Log {
 
     fn write_all(&mut self) -> Result<(), WriteError> {
         loop {
-            if self.queue.is_empty() {
-                let lost = std::mem::take(&mut self.lost);
-                if lost == 0 {
-                    return Ok(());
-                }
-                self.note(&format!("{lost} lines could not be written"));
+            if !self.queue.is_empty() {
+                let count = self.write(piece(&self.queue))?;
+                self.queue.drain(..count);
+            } else if self.lost > 0 {
+                let line = format!("start_server: {} lines could not be written\n", self.lost);
+                let count = self.write(line.as_bytes())?;
+                // If nothing could be written, the number is kept until the next attempt.
+                self.lost = 0;
+                self.queue.extend(&line.as_bytes()[count..]);
+            } else {
+                return Ok(());
             }
-            let count = self.write_piece()?;
-            self.queue.drain(..count);
         }
     }
 
-    fn write_piece(&self) -> Result<usize, WriteError> {
+    fn write(&self, piece: &[u8]) -> Result<usize, WriteError> {
         let stderr = io::stderr();
-        let piece = piece(&self.queue);
         if self.to_file {
             Ok(fd::write(stderr.as_fd(), piece)?)
         } else {
@@ -115,12 +117,12 @@ impl Log {
         }
     }
 
-    /// Whether lines wait for poll(2) to find standard error writable.
+    /// Whether lines, or the number of lost lines, wait for poll(2) to find standard error writable.
     pub fn is_blocked(&self) -> bool {
         matches!(self.state, LogState::Blocked)
     }
 
-    /// The time at which `flush` is to be called, if lines wait for a full disk.
+    /// The time at which `flush` is to be called, if the disk was full.
     pub fn deadline(&self) -> Option<Time> {
         match self.state {
             LogState::DiskFull { until } => Some(until),
