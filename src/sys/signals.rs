@@ -43,8 +43,8 @@ const LEFT_ALONE: [libc::c_int; 8] = [
 /// The highest signal number of any system.
 const HIGHEST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 126 };
 
-/// The signals of a fault in the program itself. Their handler runs once and is set again by the next drain. The
-/// program thus survives a stray kill(2), but a real fault comes again at once and ends the process with a core dump.
+/// The signals of a fault in the program itself. The program survives those that kill(2) sends. After a real fault the
+/// same instruction fails again as soon as the handler returns, so the signal comes without end.
 const FAULTS: [libc::c_int; 5] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -52,6 +52,11 @@ const FAULTS: [libc::c_int; 5] = [
     libc::SIGFPE,
     libc::SIGTRAP,
 ];
+
+/// The number of these signals since the last drain. After more than [`MOST_FAULTS`] of them the next one has its default
+/// action, which ends the process with a core dump.
+static FAULT_COUNT: AtomicU32 = AtomicU32::new(0);
+const MOST_FAULTS: u32 = 10_000;
 
 /// The caught signals, and the reading end of the pipe.
 pub struct Signals {
@@ -129,11 +134,8 @@ impl Signals {
         let mut bytes = [0; 64];
         // The pipe is emptied first. A signal that comes after that makes the pipe readable again.
         while fd::read(self.wake.as_fd(), &mut bytes).is_ok_and(|count| count == bytes.len()) {}
-        let received = Received(PENDING.swap(0, SeqCst));
-        for signal in FAULTS.into_iter().filter(|&fault| received.has(fault)) {
-            catch_signal(signal);
-        }
-        received
+        FAULT_COUNT.store(0, SeqCst);
+        Received(PENDING.swap(0, SeqCst))
     }
 }
 
@@ -174,9 +176,6 @@ fn set_action(signal: libc::c_int, handler: libc::sighandler_t) {
     if signal != libc::SIGALRM {
         action.sa_flags |= libc::SA_RESTART;
     }
-    if FAULTS.contains(&signal) {
-        action.sa_flags |= libc::SA_RESETHAND;
-    }
     // SAFETY: action is initialised and outlives the call. Its handler is SIG_IGN, SIG_DFL or signal_handler, which
     // only makes async-signal-safe calls. The null pointer says that the old action is not wanted.
     unsafe { libc::sigaction(signal, &action, null_mut()) };
@@ -192,6 +191,10 @@ extern "C" fn signal_handler(signal: libc::c_int) {
         // action then.
         unsafe { libc::raise(signal) };
         return;
+    }
+    if FAULTS.contains(&signal) && FAULT_COUNT.fetch_add(1, SeqCst) > MOST_FAULTS {
+        // SAFETY: signal is async-signal-safe, and SIG_DFL runs no code of this program.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let Some(bit) = 1u32.checked_shl(signal as u32) else {
         return;
