@@ -16,7 +16,6 @@ use std::time::Duration;
 pub struct ReplacedFile {
     path: PathBuf,
     role: &'static str,
-    is_locked: bool,
     /// The text that the file has, or will have as soon as it can be written. A file that does not exist yet counts as
     /// empty, and `None` is the unknown text of a file that the program before an upgrade has written.
     text: Option<String>,
@@ -24,8 +23,8 @@ pub struct ReplacedFile {
     published: Option<OwnedFile>,
     /// The time of the next attempt, after a write that failed.
     retry_at: Option<Time>,
-    /// The file that was renamed to `path` last, if it is locked. An upgrade ends the lock, and the first write after
-    /// that takes it again.
+    /// The file that was renamed to `path` last. A lock on it shows other processes that this one writes it. An upgrade
+    /// ends the lock, and the first write after that takes it again.
     lock: Option<OwnedFd>,
 }
 
@@ -42,12 +41,10 @@ pub enum Written {
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl ReplacedFile {
-    /// If `is_locked`, a lock on the file shows other processes that this one writes it.
-    pub fn new(path: PathBuf, role: &'static str, is_locked: bool) -> ReplacedFile {
+    pub fn new(path: PathBuf, role: &'static str) -> ReplacedFile {
         ReplacedFile {
             path,
             role,
-            is_locked,
             text: Some(String::new()),
             published: None,
             retry_at: None,
@@ -119,7 +116,7 @@ impl ReplacedFile {
     fn replace(&mut self) -> io::Result<()> {
         let (mut file, temporary) = self.make_temporary()?;
         // Where the file system has no locks, others cannot see that this process writes the file.
-        let is_locked = self.is_locked && fd::try_lock(file.as_fd(), Lock::Exclusive).is_ok();
+        let is_locked = fd::try_lock(file.as_fd(), Lock::Exclusive).is_ok();
         let renamed = file
             .write_all(self.text.as_deref().unwrap_or_default().as_bytes())
             .and_then(|()| file.metadata())

@@ -31,8 +31,8 @@ impl StatusFile {
     pub fn new(path: &Path) -> StatusFile {
         StatusFile {
             details: Details::default(),
-            status_file: ReplacedFile::new(path.to_path_buf(), "status", true),
-            details_file: ReplacedFile::new(details_path(path), "details", false),
+            status_file: ReplacedFile::new(path.to_path_buf(), "status"),
+            details_file: ReplacedFile::new(details_path(path), "details"),
             spare: None,
         }
     }
