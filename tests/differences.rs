@@ -309,6 +309,16 @@ fn every_other_signal_is_survived() {
             server.signal(signal);
         }
     }
+    // Signals of a fault that somebody sends in a burst are not taken for a fault.
+    for signal in [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGTRAP,
+    ] {
+        (0..200).for_each(|_| server.signal(signal));
+    }
     server.restart(2);
     server.stop();
     assert_eq!(

@@ -207,6 +207,21 @@ fn a_status_file_that_a_running_start_server_writes_is_refused() {
     first.stop();
 }
 
+/// The status file is first written when a worker is up. Until then only the details are there to show who writes it.
+#[test]
+fn a_status_file_is_refused_while_the_first_worker_is_still_starting() {
+    let mut first = serve(["--interval=600"]).start();
+    if is_emulated(&first) {
+        return;
+    }
+    first.worker(1);
+    let line = second(&first);
+    let refusal = "start_server: --status-file=status.details: a running start_server writes it";
+    assert!(line.starts_with(refusal), "{line}");
+    assert!(!first.scratch.path("status").exists());
+    first.stop();
+}
+
 /// The lock ends with start_server, even if its workers live on.
 #[test]
 fn the_status_file_of_a_killed_start_server_is_taken_over() {
