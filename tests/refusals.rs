@@ -58,7 +58,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("--port=127.0.0.1:{}", taken.local_addr().unwrap().port());
     let free = format!("--port=127.0.0.1:{}", free_port());
-    let run: [&[&str]; 53] = [
+    let run: [&[&str]; 58] = [
         &["--port=http"],
         &["--port=70000"],
         &["--port=host.invalid:80"],
@@ -112,6 +112,11 @@ fn bad_input_gets_one_line_and_touches_nothing() {
         &["--pid-file=negative"],
         &["--path=made", "--log-file=missing/log"],
         &["--log-file=|"],
+        &["--pid-file=same", "--status-file=same"],
+        &["--pid-file=same.details", "--status-file=same"],
+        &["--log-file=same", "--status-file=./same"],
+        &["--log-file=file", "--status-file=to-file"],
+        &["--path=same", "--status-file=same"],
     ];
     // Found out only after one of them was bound, which is then gone again.
     let late = |options: &[&str]| options == ["--path=made", "--path=./made"];

@@ -21,6 +21,7 @@
 
 mod background;
 mod children;
+mod paths;
 mod resume;
 mod settings;
 mod start;

@@ -1,21 +1,19 @@
 //! The start-up order. Everything that can be refused is checked first, so that a refusal leaves the system untouched.
 
 use super::waiter::Waiter;
-use super::{background, Daemon, Files, Settings};
-use crate::cli::{LogTarget, Options};
-use crate::error::{Error, Reason};
+use super::{background, paths, Daemon, Files, Settings};
+use crate::cli::Options;
+use crate::error::Error;
 use crate::files::details::Details;
 use crate::files::pid_file::PidFile;
-use crate::files::status_file::StatusFile;
-use crate::files::{held_pid_file, owned, status_file};
-use crate::log::command;
+use crate::files::status_file::{self, StatusFile};
 use crate::log::target::LogOutput;
 use crate::service_manager::ServiceManager;
 use crate::sockets::{self, activation};
 use crate::supervisor::worker::Pid;
 use crate::supervisor::Supervisor;
 use crate::sys::start::Invocation;
-use crate::sys::{clock, exec, file, process, signals};
+use crate::sys::{clock, process, signals};
 use crate::worker::environment::Environment;
 use crate::worker::readiness::{self, ReadyConfig};
 use crate::{upgrade, variable};
@@ -63,7 +61,7 @@ impl Daemon {
         let options = &beginning.options;
         let inherited = activation::adopt_sockets()?;
         beginning.settings.check()?;
-        check_paths(options, &beginning.settings.environment)?;
+        paths::check(options, &beginning.settings.environment)?;
         let plan = sockets::plan(options, inherited)?;
         // Files are made from here on. A signal must not end the process before they are removed, so it is caught and
         // waits for the first turn of the loop.
@@ -137,33 +135,9 @@ fn is_for_worker(name: &OsStr, is_activated: bool) -> bool {
     !(is_in(&ours) || is_activated && is_in(&activation::VARIABLES))
 }
 
-/// Refuses unusable folders and files. Otherwise they would fail only after something was bound or created.
-fn check_paths(options: &Options, environment: &Environment) -> Result<(), Error> {
-    if let Some(dir) = &options.dir {
-        file::check_enterable(dir).map_err(|error| Error::option("dir", dir, error))?;
-    }
-    if let Some(path) = &options.pid_file {
-        held_pid_file::check_free(path)?;
-        owned::check_writable(path).map_err(|error| Error::option("pid-file", path, error))?;
-    }
-    match &options.log {
-        None => Ok(()),
-        Some(LogTarget::File(path)) => {
-            owned::check_writable(path).map_err(|error| Error::option("log-file", path, error))
-        }
-        Some(LogTarget::Command(line)) => {
-            exec::check_shell().map_err(|error| {
-                let reason = Reason::from(error);
-                Error::statement(format!("--log-file=| needs a shell, /bin/sh: {reason}"))
-            })?;
-            command::check(line, environment.render(&[]))
-        }
-    }
-}
-
 /// The workers in the status file of a start_server that is gone.
 fn left_over_workers(options: &Options) -> Vec<Pid> {
-    // Only the pid file shows that the start_server of that status file is gone. `check_paths` has checked its lock.
+    // Only the pid file shows that the start_server of that status file is gone. `paths::check` has checked its lock.
     let (Some(_), Some(status_file)) = (&options.pid_file, &options.status_file) else {
         return Vec::new();
     };

@@ -118,7 +118,7 @@ impl StatusFile {
 }
 
 /// The path of the details beside this status file.
-fn details_path(status_file: &Path) -> PathBuf {
+pub fn details_path(status_file: &Path) -> PathBuf {
     let mut path = OsString::from(status_file);
     path.push(".details");
     path.into()
