@@ -263,7 +263,7 @@ mod envdir {
     }
 
     #[test]
-    fn every_generation_reads_it_anew() {
+    fn every_generation_reads_it_again() {
         let server = serve(["--envdir=envdir"])
             .env("INHERITED", "inherited")
             .start();

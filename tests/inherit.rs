@@ -227,7 +227,7 @@ fn a_programs_relative_path_begins_in_dir() {
     assert_eq!(seen(setup.launch()), b"sub/tool\nx\n");
 }
 
-/// A deploy by symbolic link: the names are followed anew for each worker.
+/// A deploy by symbolic link: the names are followed again for each worker.
 #[test]
 fn dir_program_and_envdir_follow_a_link_that_changes() {
     let options = [

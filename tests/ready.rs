@@ -141,7 +141,7 @@ fn variables_of_the_callers_service_manager_and_pipes_do_not_reach_the_worker() 
         "WATCHDOG_PID",
         "SERVER_STARTER_READY_FD",
     ];
-    // The second column has the variables that start_server makes anew.
+    // The second column has the variables that start_server makes again.
     let table: [(&str, &[&str]); 3] = [
         ("--ready=interval", &[]),
         ("--ready=notify", &["NOTIFY_SOCKET"]),

@@ -218,7 +218,7 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
     let tried = || server.scratch.read("tried").lines().count();
     server.eventually("the trial", || (tried() == 1).then_some(()));
     server.restart(2);
-    // A second wish begins anew.
+    // A second wish begins again.
     server.signal(libc::SIGUSR2);
     server.eventually("another trial", || (tried() == 2).then_some(()));
     server.restart(3);

@@ -186,7 +186,7 @@ impl Listeners {
     /// threads. The socket is shared, so the shutdown affects every worker.
     ///
     /// Some sockets refuse connections for ever then: Unix sockets on Linux, where SO_ACCEPTCONN does not show it, and all
-    /// sockets on the systems where poll(2) does not show a shutdown. Only binding them anew helps.
+    /// sockets on the systems where poll(2) does not show a shutdown. Only binding them again helps.
     pub fn listen_again(&mut self, log: &mut Log) {
         let sockets = self.sockets.iter().map(|bound| bound.socket.as_fd());
         // One system call checks all sockets, because after most exits none is shut down.

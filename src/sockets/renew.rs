@@ -1,4 +1,4 @@
-//! Binding a socket anew when nobody can connect to it any more: the file of a Unix socket is gone, or a worker has shut
+//! Binding a socket again when nobody can connect to it any more: the file of a Unix socket is gone, or a worker has shut
 //! the socket down for ever. The new socket gets the descriptor number of the old one, so the variables of the workers
 //! stay true. Workers that run already keep the old socket.
 
@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 impl Listeners {
-    /// Binds the sockets anew to which nobody can connect. Somebody else's file at the path of one is left alone.
+    /// Binds the sockets again to which nobody can connect. Somebody else's file at the path of one is left alone.
     pub fn renew(&mut self, log: &mut Log) {
         for bound in &mut self.sockets {
             let renewed = bound.renew(&self.path_access);
@@ -23,16 +23,16 @@ impl Listeners {
                 Ok(None) => {}
                 Ok(Some(why)) => {
                     let name = name.to_string_lossy();
-                    log.note(&format!("bound {name} anew, because {why}"));
+                    log.note(&format!("bound {name} again, because {why}"));
                 }
-                Err(reason) => log.note(&Error::action("bind anew", name, reason).to_string()),
+                Err(reason) => log.note(&Error::action("rebind", name, reason).to_string()),
             }
         }
     }
 }
 
 impl BoundSocket {
-    /// Returns why the socket was bound anew, if that was necessary.
+    /// Returns why the socket was bound again, if that was necessary.
     fn renew(&mut self, access: &PathAccess) -> Result<Option<&'static str>, Reason> {
         let is_dead = self.is_dead;
         match &mut self.origin {

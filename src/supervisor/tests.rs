@@ -560,7 +560,7 @@ fn a_worker_that_dies_right_after_it_was_ready_has_failed_to_start() {
     assert_eq!(scenario.seconds_left(), Some(3));
     scenario.pass(3);
     scenario.expect(&[Spawn { generation: 2 }]);
-    // One that has lived for the interval is replaced at once, and the count begins anew.
+    // One that has lived for the interval is replaced at once, and the count begins again.
     crash(&mut scenario, 102, 5);
     assert_eq!(scenario.actions.last(), Some(&Spawn { generation: 3 }));
     crash(&mut scenario, 103, 2);

@@ -1,4 +1,4 @@
-//! Sockets to which nobody can connect any more are bound anew at the next restart.
+//! Sockets to which nobody can connect any more are bound again at the next restart.
 
 use crate::support::clients::ask_path;
 use crate::support::fixtures::by_envdir;
@@ -27,8 +27,8 @@ fn reached(server: &Server, generation: u64) {
 }
 
 #[test]
-fn a_path_whose_file_is_gone_is_bound_anew() {
-    let line = "start_server: bound socket anew, because its file was gone\n";
+fn a_path_whose_file_is_gone_is_bound_again() {
+    let line = "start_server: bound socket again, because its file was gone\n";
     let mut server = service("serve");
     let path = server.scratch.path("socket");
     fs::remove_file(&path).unwrap();
@@ -48,7 +48,7 @@ fn a_path_whose_file_is_gone_is_bound_anew() {
     assert_eq!(ask_path(&path).unwrap().0, 4);
     assert_eq!(server.count(line), 3);
     reached(&server, 5);
-    assert_eq!(server.count("anew"), 3, "{}", server.log());
+    assert_eq!(server.count(" again, because"), 3, "{}", server.log());
     server.stop();
     assert!(!path.exists());
     assert!(!server.scratch.path("other").exists());
@@ -61,13 +61,13 @@ fn what_belongs_to_somebody_else_is_said_and_left_alone() {
     fs::remove_file(&path).unwrap();
     let theirs = UnixListener::bind(&path).unwrap();
     server.restart(2);
-    server.says("start_server: cannot bind anew socket: another process listens there");
+    server.says("start_server: cannot rebind socket: another process listens there");
     theirs.set_nonblocking(true).unwrap();
     while theirs.accept().is_ok() {}
     fs::remove_file(&path).unwrap();
     fs::write(&path, "theirs").unwrap();
     server.restart(3);
-    server.says("start_server: cannot bind anew socket: a regular file is in the way\n");
+    server.says("start_server: cannot rebind socket: a regular file is in the way\n");
     server.stop();
     assert_eq!(fs::read(path).unwrap(), b"theirs");
 }
@@ -75,7 +75,7 @@ fn what_belongs_to_somebody_else_is_said_and_left_alone() {
 /// On Linux a Unix socket that was shut down refuses connections for ever.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_socket_that_a_worker_has_shut_down_is_bound_anew() {
+fn a_socket_that_a_worker_has_shut_down_is_bound_again() {
     let mut server = service("shuts");
     let path = server.scratch.path("socket");
     server.next_role("serve");
@@ -84,10 +84,10 @@ fn a_socket_that_a_worker_has_shut_down_is_bound_anew() {
     server.says(&format!("start_server: socket {said}"));
     assert!(ask_path(&path).is_err());
     reached(&server, 3);
-    let line = "bound socket anew, because a worker had shut it down\n";
+    let line = "bound socket again, because a worker had shut it down\n";
     assert_eq!(server.count(line), 1, "{}", server.log());
     reached(&server, 4);
-    assert_eq!(server.count("anew"), 2, "{}", server.log());
+    assert_eq!(server.count(" again, because"), 2, "{}", server.log());
     server.stop();
     assert!(!path.exists());
 }

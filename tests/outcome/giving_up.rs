@@ -32,7 +32,7 @@ fn after_so_many_failures_the_old_generation_is_current_again() {
 }
 
 #[test]
-fn the_next_hup_tries_anew() {
+fn the_next_hup_tries_again() {
     let mut server = notifying("ready:serve", ["--max-start-failures=2"]).up();
     server.next_role(FAIL);
     for last in [3, 5, 7] {

@@ -1,4 +1,4 @@
-//! USR1 and HUP open the log file anew.
+//! USR1 and HUP open the log file again.
 
 use super::notifying;
 use crate::support::fixtures::serve;
@@ -61,7 +61,7 @@ fn rename(server: &Server, from: &str, to: &str) {
 }
 
 #[test]
-fn after_a_rename_usr1_opens_it_anew_and_running_workers_keep_theirs() {
+fn after_a_rename_usr1_opens_it_again_and_running_workers_keep_theirs() {
     let mut server = speakers_into_file();
     assert!(speaks_into(&server, 1, "out"));
     rename(&server, "out", "out.1");
@@ -96,7 +96,7 @@ fn a_running_worker_keeps_the_old_file_after_usr1() {
 }
 
 #[test]
-fn hup_opens_it_anew_before_the_next_generation() {
+fn hup_opens_it_again_before_the_next_generation() {
     let mut server = speakers_into_file();
     rename(&server, "out", "out.1");
     let old = server.scratch.read("out.1");

@@ -271,7 +271,7 @@ fn a_place_that_another_user_can_change_is_not_used() {
 }
 
 #[test]
-fn each_start_looks_for_a_place_anew() {
+fn each_start_looks_for_a_place_again() {
     let setup = in_tmp([]).file("envdir/WORKER_ROLE", "ready:serve");
     let mut server = setup.up();
     let tmp = server.scratch.path("tmp");

@@ -53,7 +53,7 @@ pub fn free_port() -> u16 {
 
 const CLIENTS: usize = 8;
 
-/// They connect anew for each question. A worker that is killed may break its connections, but none is refused.
+/// They connect again for each question. A worker that is killed may break its connections, but none is refused.
 #[derive(Default)]
 pub struct Clients {
     port: u16,
