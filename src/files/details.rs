@@ -429,7 +429,10 @@ forward-signal USR2
         report.workers = vec![worker];
         assert_eq!(update(&report, 100).workers[0].since, 100);
         worker.role = Role::Current;
-        worker.stop = StopState::SignalledAt(Default::default(), Signal::TERM);
+        worker.stop = StopState::Signalled {
+            since: Default::default(),
+            last: Signal::TERM,
+        };
         report.workers = vec![worker];
         let known = update(&report, 200).workers[0].clone();
         assert_eq!((known.since, known.told), (100, Some(200)));

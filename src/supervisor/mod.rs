@@ -116,7 +116,7 @@ pub enum Outcome {
 pub const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A worker that was killed this long ago and is still there is logged.
-const KILL_LASTS: Duration = Duration::from_secs(5);
+const SURVIVOR_LOGGED_AFTER: Duration = Duration::from_secs(5);
 
 /// The state of all workers.
 pub struct Supervisor {
@@ -210,17 +210,22 @@ impl Reaction<'_> {
         // A stopped process acts on the signal only when it is continued.
         self.signal(worker.pid, Signal::CONT);
         // --kill-timeout begins with the first signal.
-        let first = match worker.stop {
-            StopState::SignalledAt(first, _) => first,
+        let since = match worker.stop {
+            StopState::Signalled { since, .. } => since,
             StopState::NotSignalled => self.now,
-            StopState::Killed(_) => return,
+            StopState::Killed { .. } => return,
         };
-        worker.stop = StopState::SignalledAt(first, signal);
+        worker.stop = StopState::Signalled {
+            since,
+            last: signal,
+        };
     }
 
     fn kill(&mut self, worker: &mut Worker) {
         self.signal(worker.pid, Signal::KILL);
-        worker.stop = StopState::Killed(Some(self.now + KILL_LASTS));
+        worker.stop = StopState::Killed {
+            log_at: Some(self.now + SURVIVOR_LOGGED_AFTER),
+        };
     }
 }
 
@@ -284,8 +289,8 @@ impl Supervisor {
         };
         let workers = self.workers.iter();
         let workers = workers.filter_map(|worker| match worker.stop {
-            StopState::Killed(survived) => survived,
-            StopState::SignalledAt(..) | StopState::NotSignalled => kill_time(worker, policy),
+            StopState::Killed { log_at } => log_at,
+            StopState::Signalled { .. } | StopState::NotSignalled => kill_time(worker, policy),
         });
         workers.chain(phase_ends).min()
     }
@@ -445,7 +450,7 @@ impl Supervisor {
         let Some(worker) = workers.find(|worker| worker.pid == pid && worker.role.is_up()) else {
             return;
         };
-        if is_serving(worker) {
+        if is_unsignalled(worker) {
             let signal = reaction.policy.signal_on_term;
             reaction.log_note(format!(
                 "worker {pid} has exited, sending {signal} to the rest of its process group"
@@ -525,7 +530,7 @@ impl Supervisor {
     fn give_up(&mut self, reaction: &mut Reaction) {
         let failures = std::mem::take(&mut self.failures);
         // Usually at most one old worker has not been signalled yet.
-        let can_stay = |worker: &&mut Worker| worker.role == Role::Old && is_serving(worker);
+        let can_stay = |worker: &&mut Worker| worker.role == Role::Old && is_unsignalled(worker);
         let Some(worker) = self.workers.iter_mut().rev().find(can_stay) else {
             reaction.log_note(format!(
                 "giving up after {failures} failed starts, no worker is left to serve"
@@ -605,18 +610,18 @@ impl Supervisor {
         };
         // A worker that was told by the same signal before, in a restart, is not told again: a server with a one-shot
         // handler would be cut off in the middle of a request. A second TERM insists.
-        let is_untold = |worker: &Worker| match worker.stop {
-            StopState::SignalledAt(_, last) => !is_first || last != signal,
+        let must_signal = |worker: &Worker| match worker.stop {
+            StopState::Signalled { last, .. } => !is_first || last != signal,
             StopState::NotSignalled => true,
-            StopState::Killed(_) => false,
+            StopState::Killed { .. } => false,
         };
-        let untold = self.workers.iter_mut().filter(|worker| is_untold(worker));
-        let mut untold: Vec<_> = untold.collect();
+        let to_signal = self.workers.iter_mut().filter(|worker| must_signal(worker));
+        let mut to_signal: Vec<_> = to_signal.collect();
         reaction.log_compat(format!(
             "received {received}, sending {signal} to all workers:{}",
-            join_pids(untold.iter().map(|worker| &**worker))
+            join_pids(to_signal.iter().map(|worker| &**worker))
         ));
-        for worker in &mut untold {
+        for worker in &mut to_signal {
             reaction.stop(worker, signal);
         }
         self.finish_if_no_worker_is_left(outcome, reaction);
@@ -625,7 +630,7 @@ impl Supervisor {
     /// Passes a signal on to the worker that serves. A candidate may not have set its handler yet, and could die of it.
     fn forward(&mut self, signal: Signal, reaction: &mut Reaction) {
         let mut workers = self.workers.iter().rev();
-        let serving = workers.find(|worker| worker.role.is_up() && is_serving(worker));
+        let serving = workers.find(|worker| worker.role.is_up() && is_unsignalled(worker));
         match serving.map(|worker| worker.pid) {
             Some(pid) => {
                 reaction.log_note(format!("received {signal}, forwarding it to worker {pid}"));
@@ -641,7 +646,7 @@ impl Supervisor {
     fn on_signal_failed(&mut self, pid: Pid) {
         let mut workers = self.workers.iter_mut();
         if let Some(worker) = workers.find(|worker| worker.pid == pid) {
-            if let StopState::SignalledAt(..) = worker.stop {
+            if let StopState::Signalled { .. } = worker.stop {
                 worker.stop = StopState::NotSignalled;
             }
         }
@@ -697,11 +702,11 @@ impl Supervisor {
     /// Logs the workers that were killed but are still there: a frozen cgroup, a debugger or a device holds them.
     fn log_survivors(&mut self, reaction: &mut Reaction) {
         for worker in &mut self.workers {
-            let (StopState::Killed(Some(time)), pid) = (worker.stop, worker.pid) else {
+            let (StopState::Killed { log_at: Some(time) }, pid) = (worker.stop, worker.pid) else {
                 continue;
             };
             if time <= reaction.now {
-                worker.stop = StopState::Killed(None);
+                worker.stop = StopState::Killed { log_at: None };
                 reaction.log_note(format!("worker {pid} was killed, but has not ended yet"));
             }
         }
@@ -733,7 +738,7 @@ impl Supervisor {
 
     fn replace_old_workers(&mut self, reaction: &mut Reaction) {
         let signal = reaction.policy.signal_on_hup;
-        let mut pids = join_pids(self.old_workers().filter(|worker| is_serving(worker)));
+        let mut pids = join_pids(self.old_workers().filter(|worker| is_unsignalled(worker)));
         if pids.is_empty() {
             pids = "none".to_string();
         }
@@ -754,7 +759,7 @@ impl Supervisor {
     /// Ends a restart. `since` is the time at which the current worker passed its check.
     fn signal_old_workers(&mut self, since: Time, reaction: &mut Reaction) {
         reaction.log_compat("killing old workers".to_string());
-        let old = |worker: &&mut Worker| worker.role == Role::Old && is_serving(worker);
+        let old = |worker: &&mut Worker| worker.role == Role::Old && is_unsignalled(worker);
         for worker in self.workers.iter_mut().filter(old) {
             reaction.stop(worker, reaction.policy.signal_on_hup);
         }
@@ -835,13 +840,13 @@ impl Supervisor {
 /// Returns the time at which `--kill-timeout` is over for this worker.
 fn kill_time(worker: &Worker, policy: &Policy) -> Option<Time> {
     match worker.stop {
-        StopState::SignalledAt(time, _) => policy.kill_timeout.map(|timeout| time + timeout),
-        StopState::NotSignalled | StopState::Killed(_) => None,
+        StopState::Signalled { since, .. } => policy.kill_timeout.map(|timeout| since + timeout),
+        StopState::NotSignalled | StopState::Killed { .. } => None,
     }
 }
 
 /// Whether a worker was not told to finish. Each is told once: a second signal could end it in the middle of a request.
-fn is_serving(worker: &Worker) -> bool {
+fn is_unsignalled(worker: &Worker) -> bool {
     worker.stop == StopState::NotSignalled
 }
 

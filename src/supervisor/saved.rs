@@ -153,14 +153,14 @@ impl Worker {
             generation: self.generation,
             role: self.role,
             signalled: match self.stop {
-                StopState::SignalledAt(then, _) => Some(now.saturating_sub(then)),
-                StopState::NotSignalled | StopState::Killed(_) => None,
+                StopState::Signalled { since, .. } => Some(now.saturating_sub(since)),
+                StopState::NotSignalled | StopState::Killed { .. } => None,
             },
             signal: match self.stop {
-                StopState::SignalledAt(_, signal) => Some(signal.number()),
-                StopState::NotSignalled | StopState::Killed(_) => None,
+                StopState::Signalled { last, .. } => Some(last.number()),
+                StopState::NotSignalled | StopState::Killed { .. } => None,
             },
-            killed: matches!(self.stop, StopState::Killed(_)),
+            killed: matches!(self.stop, StopState::Killed { .. }),
         }
     }
 
@@ -170,10 +170,15 @@ impl Worker {
             generation: saved.generation,
             role: saved.role,
             stop: match (saved.signalled, saved.killed) {
-                (_, true) => StopState::Killed(Some(now + KILL_LASTS)),
+                (_, true) => StopState::Killed {
+                    log_at: Some(now + SURVIVOR_LOGGED_AFTER),
+                },
                 (Some(ago), false) => {
                     let signal = saved.signal.and_then(Signal::of_number);
-                    StopState::SignalledAt(now.saturating_sub(ago), signal.unwrap_or(Signal::TERM))
+                    StopState::Signalled {
+                        since: now.saturating_sub(ago),
+                        last: signal.unwrap_or(Signal::TERM),
+                    }
                 }
                 (None, false) => StopState::NotSignalled,
             },

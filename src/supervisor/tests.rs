@@ -831,7 +831,10 @@ fn published_with_remnant(pid: Pid, told: Time, workers: &[(Generation, Pid, Rol
     let Publish(mut status) = published(&[&[(1, pid, Role::Remnant)], workers].concat()) else {
         unreachable!()
     };
-    status.workers[0].stop = StopState::SignalledAt(told, Signal::TERM);
+    status.workers[0].stop = StopState::Signalled {
+        since: told,
+        last: Signal::TERM,
+    };
     Publish(status)
 }
 

@@ -28,7 +28,7 @@ words! {
         /// The worker is being started: it has not passed its check yet.
         #[default]
         Candidate = "candidate",
-        /// It is the newest worker that has passed its check.
+        /// It has passed its check, and no newer worker replaces it.
         Current = "current",
         /// It has passed its check, but a newer worker has replaced it or is being started to replace it.
         Old = "old",
@@ -48,11 +48,16 @@ impl Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopState {
     NotSignalled,
-    /// It was sent the first signal to finish at this time, and this signal last.
-    SignalledAt(Time, Signal),
-    /// It was sent SIGKILL, because it had not exited, or was not ready, in time. If it is still there at this time,
-    /// the log says so once.
-    Killed(Option<Time>),
+    /// The first signal to finish was sent at the time `since`, and the last one is `last`.
+    Signalled {
+        since: Time,
+        last: Signal,
+    },
+    /// SIGKILL was sent, because the worker had not exited, or was not ready, in time. If it is still there at the time
+    /// `log_at`, the log says so once.
+    Killed {
+        log_at: Option<Time>,
+    },
 }
 
 /// The state that is published: the status file gets the workers, and the service manager gets the failure too.
@@ -95,7 +100,7 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartFailure {
     pub failed: Generation,
-    /// No start follows until the next restart.
+    /// `--max-start-failures` is reached: no start follows until the next HUP.
     pub given_up: bool,
     pub cause: FailureCause,
 }
