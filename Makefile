@@ -33,7 +33,7 @@ static:
 	mkdir -p target/static; \
 	cp $(BUILT)/$$target/release/start_server target/static/start_server
 
-# Tests wait most of the time, so eight of them run at once. In the end no file may be left in the folder for temporary
+# Tests wait most of the time, so eight of them run at once. Afterwards no file may be left in the folder for temporary
 # files, and no process of a test may be running. The processes are found on Linux only.
 check:
 	@echo 'make check takes about 90 seconds on two processors, and half a minute more if it has to build everything.'
@@ -85,7 +85,7 @@ install:
 		chmod -R a+rX "$(DESTDIR)$(DOCDIR)/$${folder##*/}" || exit 1; \
 	done
 
-# Folders in which other files are left stay.
+# A folder that contains other files is kept.
 uninstall:
 	rm -f "$(DESTDIR)$(BINDIR)/start_server" "$(DESTDIR)$(MANDIR)/man1/start_server.1"
 	for file in tests/services/*/*; do rm -f "$(DESTDIR)$(DOCDIR)/$${file#tests/services/}"; done

@@ -78,8 +78,8 @@ const GENERATION: &str = "SERVER_STARTER_GENERATION";
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 const READY_FD: &str = "SERVER_STARTER_READY_FD";
 
-/// The sockets that this process has inherited from start_server, in the order of its command line: every `--port`,
-/// then every `--path`.
+/// The sockets that this process has inherited from start_server: every `--port`, then every `--path`, both in the
+/// order of its command line, and then the other sockets of a service manager.
 #[derive(Debug)]
 pub struct Listeners(Vec<Listener>);
 
@@ -108,8 +108,8 @@ pub enum Error {
     NotifyFailed(io::Error),
 }
 
-/// Takes ownership of the sockets that this process has inherited from start_server. Without `--port` and `--path` the
-/// list is empty.
+/// Takes ownership of the sockets that this process has inherited from start_server. If it has no listener, the list is
+/// empty.
 ///
 /// Call this before other code opens or closes descriptors: the variable only has numbers, and the library cannot
 /// detect that a number belongs to another file by now.
@@ -155,8 +155,8 @@ pub fn generation() -> Result<u64, Error> {
 /// sd_notify(3) to `NOTIFY_SOCKET`, or by a newline to the descriptor in `SERVER_STARTER_READY_FD`, which is then
 /// closed. If systemd runs the worker without start_server, systemd is notified in the same way.
 ///
-/// Returns true if a notification was sent. Returns false if none is expected, because start_server uses
-/// `--interval`, or if this was called before. Only the first call sends anything, even if it fails.
+/// Returns true if a notification was sent. Returns false if none is expected, because start_server has
+/// `--ready=interval`, or if this was called before. Only the first call sends anything, even if it fails.
 ///
 /// # Errors
 /// [`Error::Malformed`] if `SERVER_STARTER_READY_FD` is no number, and [`Error::NotifyFailed`].

@@ -86,8 +86,8 @@ impl ServiceManager {
         self.queue = messages.to_vec();
     }
 
-    /// Reports that a HUP has come. This answers each HUP, even during a restart: `systemctl reload` waits for the
-    /// answer to its own HUP.
+    /// Reports that a HUP has come, unless the start or the end of the service is not complete. Each HUP is answered,
+    /// even during a restart: `systemctl reload` waits for the answer to its own HUP.
     pub fn reloading(&mut self, now: Time) {
         if matches!(
             self.known.state,

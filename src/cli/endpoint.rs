@@ -45,7 +45,7 @@ impl Endpoint {
             None => (Transport::Tcp, port),
         };
         if !is_number(digits) {
-            // The text is an IPv4 address or a host name alone, which has dots, or it ends with the colon.
+            // The text is a lone IPv4 address or host name, which has dots, or it ends with the colon.
             let is_missing = host.is_none() && digits.contains('.') || port.is_empty();
             if is_missing && !text.trim().is_empty() {
                 return Err("the port is missing");

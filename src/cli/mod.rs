@@ -67,7 +67,8 @@ pub struct Options {
     pub status_file: Option<PathBuf>,
     pub log: Option<LogTarget>,
     pub daemonize: bool,
-    /// The policy that the options alone give. The environment and envdir override parts of it later.
+    /// The policy of the options that are not variables. Those that are, and the variables of the environment and of
+    /// envdir, change it later.
     pub policy: Policy,
     /// The options that are also environment variables, in the form of these variables.
     pub variables: Vec<(&'static str, OsString)>,
@@ -380,11 +381,11 @@ mod tests {
             ),
             (
                 &["--forward-signal=HUP", "prog"],
-                "--forward-signal=HUP: start_server needs this signal itself",
+                "--forward-signal=HUP: start_server does not forward this signal",
             ),
             (
                 &["--forward-signal=14", "prog"],
-                "--forward-signal=14: start_server needs this signal itself",
+                "--forward-signal=14: start_server does not forward this signal",
             ),
             (
                 &["--forward-signal=KILL", "prog"],

@@ -12,9 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The signals that steer start_server, that it uses for its own timer, whose action its workers inherit, or that are
-/// faults of its own.
-const OURS: [Signal; 12] = [
+/// The signals that control start_server, that it uses itself, whose action its workers inherit, or that show a fault of
+/// its own.
+const NOT_FORWARDED: [Signal; 12] = [
     Signal::HUP,
     Signal::INT,
     Signal::QUIT,
@@ -29,7 +29,7 @@ const OURS: [Signal; 12] = [
     Signal::TRAP,
 ];
 
-/// The signals above this one are queued, and the handler notes only that a signal has come.
+/// The kernel queues the signals above this one. The handler could not pass on how many of them came.
 const LAST_FORWARDED: i32 = 31;
 
 /// The options in the order of the command line. An option that takes no value has an empty one.
@@ -101,8 +101,8 @@ impl ParsedOptions {
                 Some(Signal::KILL | Signal::STOP) => {
                     return refuse("no process can catch this signal");
                 }
-                Some(signal) if OURS.contains(&signal) => {
-                    return refuse("start_server needs this signal itself");
+                Some(signal) if NOT_FORWARDED.contains(&signal) => {
+                    return refuse("start_server does not forward this signal");
                 }
                 Some(signal) => signals.push(signal),
             }

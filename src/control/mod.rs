@@ -23,7 +23,7 @@ pub use upgrade::upgrade;
 
 use crate::cli::{Target, Timeout};
 use crate::error::Error;
-use crate::files::held_pid_file::{Absent, Held};
+use crate::files::locked_pid_file::{Absent, LockedPidFile};
 use crate::supervisor::signal::Signal;
 use crate::supervisor::worker::{Generation, Pid};
 use crate::sys::{clock, process};
@@ -50,16 +50,16 @@ impl From<Error> for ControlError {
     }
 }
 
-fn hold(pid_file: &Path) -> Result<Held, Error> {
-    Held::open(pid_file).map_err(|absent| match absent {
+fn open_pid_file(path: &Path) -> Result<LockedPidFile, Error> {
+    LockedPidFile::open(path).map_err(|absent| match absent {
         Absent::NotRunning(error) | Absent::Unusable(error) => error,
     })
 }
 
-fn send(held: &Held, signal: Signal) -> Result<(), Error> {
-    held.check()?;
-    process::signal(held.pid, signal.number()).map_err(|error| {
-        let what = format!("{signal} to process {}", held.pid);
+fn send(pid_file: &LockedPidFile, signal: Signal) -> Result<(), Error> {
+    pid_file.check()?;
+    process::signal(pid_file.pid, signal.number()).map_err(|error| {
+        let what = format!("{signal} to process {}", pid_file.pid);
         Error::action("send", what, error)
     })
 }

@@ -8,9 +8,9 @@ use crate::files::details::{FailureDetails, NextStart};
 /// Sends HUP to the start_server of `target`, prints the progress, and waits until only newer workers are left. If the
 /// first worker is still being started, waits for it before sending HUP.
 pub fn restart(target: &Target) -> Result<(), ControlError> {
-    let held = hold(&target.pid_file)?;
-    let mut before = View::read_for(target, &held)?;
-    let mut wait = Wait::new("restart", awaited, target, &held);
+    let pid_file = open_pid_file(&target.pid_file)?;
+    let mut before = View::read_for(target, &pid_file)?;
+    let mut wait = Wait::new("restart", awaited, target, &pid_file);
     let newest = match before.newest() {
         Some(newest) => newest,
         None => {
@@ -19,11 +19,11 @@ pub fn restart(target: &Target) -> Result<(), ControlError> {
                 reporter.report(view, progress);
                 view.newest()
             })?;
-            before = View::read_for(target, &held)?;
+            before = View::read_for(target, &pid_file)?;
             newest
         }
     };
-    send(&held, Signal::HUP)?;
+    send(&pid_file, Signal::HUP)?;
     let mut restart = Restart {
         newest,
         reporter: Reporter::new(&before),

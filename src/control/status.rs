@@ -24,27 +24,31 @@ pub fn status(
     pid_file: &Path,
     status_file: Option<&Path>,
 ) -> Result<(String, Condition), ControlError> {
-    let held = Held::open(pid_file).map_err(|absent| match absent {
+    let pid_file = LockedPidFile::open(pid_file).map_err(|absent| match absent {
         Absent::NotRunning(error) => ControlError::NotRunning(error),
         Absent::Unusable(error) => ControlError::Refused(error),
     })?;
-    let mut text = format!("start_server (pid {}) is running", held.pid);
-    if let Some(Ok(since)) = held.since().map(|since| since.duration_since(UNIX_EPOCH)) {
+    let mut text = format!("start_server (pid {}) is running", pid_file.pid);
+    if let Some(Ok(since)) = pid_file
+        .since()
+        .map(|since| since.duration_since(UNIX_EPOCH))
+    {
         text += &format!(" since {}", clock::format_utc(since.as_secs()));
     }
     text += "\n";
     let Some(status_file) = status_file else {
         return Ok((text, Condition::Serving));
     };
-    let view = View::read(status_file, &held)?;
-    if let Err(error) = view.refuse_unwritten(status_file, &held) {
+    let view = View::read(status_file, &pid_file)?;
+    if let Err(error) = view.refuse_unwritten(status_file, &pid_file) {
         text += &format!("{error}\n");
         return Ok((text, Condition::OtherStatusFile));
     }
     text += &describe(&view);
     // If the files cannot be read again, the workers of the first look count.
-    let again = || View::read(status_file, &held).map_or(view.processes(), |view| view.processes());
-    for stranger in strangers::of(&held, again) {
+    let again =
+        || View::read(status_file, &pid_file).map_or(view.processes(), |view| view.processes());
+    for stranger in strangers::of(&pid_file, again) {
         text +=
             &format!("{stranger} holds a socket of start_server, but is not one of its workers\n");
     }

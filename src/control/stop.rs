@@ -6,16 +6,16 @@ use super::*;
 /// Sends TERM to the start_server of `pid_file`, and waits for its end. Then names the processes that still hold its
 /// sockets.
 pub fn stop(pid_file: &Path, timeout: Timeout) -> Result<(), ControlError> {
-    let held = hold(pid_file)?;
+    let pid_file = open_pid_file(pid_file)?;
     let own = process::id();
     progress::write(&format!(
         "stop_server (pid:{own}) stopping now (pid:{})...\n",
-        held.pid
+        pid_file.pid
     ));
-    let sockets = Sockets::of(&held);
-    send(&held, Signal::TERM)?;
-    let incomplete = format!("process {} has not ended yet", held.pid);
-    wait_until(timeout, incomplete, || (!held.is_held()).then_some(()))?;
+    let sockets = Sockets::of(&pid_file);
+    send(&pid_file, Signal::TERM)?;
+    let incomplete = format!("process {} has not ended yet", pid_file.pid);
+    wait_until(timeout, incomplete, || (!pid_file.is_held()).then_some(()))?;
     for holder in sockets.holders() {
         progress::write(&format!("{holder} still holds a socket of start_server\n"));
     }

@@ -6,8 +6,8 @@ use crate::sys::holders::{self, HeldSocket, Holder};
 
 /// Finds the processes that hold a socket of this start_server, do not descend from one of its workers and are not in
 /// the process group of one. `read` reads the workers.
-pub(super) fn of(held: &Held, read: impl FnOnce() -> Vec<Pid>) -> Vec<String> {
-    let sockets = Sockets::of(held);
+pub(super) fn of(pid_file: &LockedPidFile, read: impl FnOnce() -> Vec<Pid>) -> Vec<String> {
+    let sockets = Sockets::of(pid_file);
     let holders = holders::of_sockets(&sockets.held);
     // The workers are read after the processes: a new one may have been started meanwhile.
     let workers = read();
@@ -31,11 +31,11 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub fn of(held: &Held) -> Sockets {
-        let mut by_right = holders::ancestors(held.pid);
-        by_right.push(held.pid);
+    pub fn of(pid_file: &LockedPidFile) -> Sockets {
+        let mut by_right = holders::ancestors(pid_file.pid);
+        by_right.push(pid_file.pid);
         Sockets {
-            held: holders::sockets_of(held.pid),
+            held: holders::sockets_of(pid_file.pid),
             by_right,
         }
     }

@@ -6,20 +6,20 @@ use crate::files::details::UpgradeDetails;
 
 /// Asks the start_server of `target` to replace itself by the program now at its path, and waits for the outcome.
 pub fn upgrade(target: &Target) -> Result<(), ControlError> {
-    let held = hold(&target.pid_file)?;
-    let before = View::read_for(target, &held)?;
-    refuse_perl(&before, &held)?;
+    let pid_file = open_pid_file(&target.pid_file)?;
+    let before = View::read_for(target, &pid_file)?;
+    refuse_perl(&before, &pid_file)?;
     let details = before.details();
     if details.is_some_and(|details| details.forwards_usr2()) {
-        let pid = held.pid;
+        let pid = pid_file.pid;
         let text = format!("start_server (pid {pid}) forwards USR2, so it cannot be upgraded");
         return Err(Error::statement(text).into());
     }
-    let executable = process::executable(held.pid);
+    let executable = process::executable(pid_file.pid);
     let attempts = details.map_or(0, |details| details.upgrades);
-    send(&held, Signal::USR2)?;
+    send(&pid_file, Signal::USR2)?;
     let awaited = |_: &View| "waiting for the answer of the new program".to_string();
-    let mut wait = Wait::new("upgrade", awaited, target, &held);
+    let mut wait = Wait::new("upgrade", awaited, target, &pid_file);
     let upgrade = wait.until(|view, _| {
         if let Some(details) = view.details() {
             let upgrade = details.last_upgrade.clone();
@@ -28,7 +28,7 @@ pub fn upgrade(target: &Target) -> Result<(), ControlError> {
         failure_of_0_1_0(view, &before)
     })?;
     if let Some(reason) = &upgrade.failure {
-        let pid = held.pid;
+        let pid = pid_file.pid;
         return Err(ControlError::GivenUp(Error::statement(format!(
             "the upgrade failed, process {pid} keeps its current version: {reason}"
         ))));
@@ -37,7 +37,7 @@ pub fn upgrade(target: &Target) -> Result<(), ControlError> {
     wait.progress
         .print(&format!("{}, from {from}", upgraded(&upgrade)));
     wait.progress.end();
-    if executable.is_some() && executable == process::executable(held.pid) {
+    if executable.is_some() && executable == process::executable(pid_file.pid) {
         wait.progress
             .print("the executable is the same file as before");
         wait.progress.end();
@@ -46,11 +46,11 @@ pub fn upgrade(target: &Target) -> Result<(), ControlError> {
 }
 
 /// Refuses to send USR2 to Perl's start_server, which the signal would end.
-fn refuse_perl(before: &View, held: &Held) -> Result<(), Error> {
+fn refuse_perl(before: &View, pid_file: &LockedPidFile) -> Result<(), Error> {
     let name =
-        process::executable_name(held.pid).filter(|_| before.writer == Writer::WithoutDetails);
+        process::executable_name(pid_file.pid).filter(|_| before.writer == Writer::WithoutDetails);
     if let Some(name) = name.filter(|name| name.starts_with("perl")) {
-        let pid = held.pid;
+        let pid = pid_file.pid;
         let text = format!("process {pid} cannot be upgraded: it is a program of {name}");
         return Err(Error::statement(text));
     }

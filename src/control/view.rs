@@ -32,7 +32,7 @@ pub(super) enum Writer {
 
 impl View {
     /// Reads the files. A status file that is missing has no workers: it appears when the first one is up.
-    pub fn read(status_file: &Path, held: &Held) -> Result<View, Error> {
+    pub fn read(status_file: &Path, pid_file: &LockedPidFile) -> Result<View, Error> {
         let snapshot = match status_file::read(status_file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
             Err(error) => return Err(Error::option("status-file", status_file, error)),
@@ -41,7 +41,7 @@ impl View {
         // Version 0.1.0 leaves alone the details that a newer version wrote before a downgrade.
         let details = status_file::read_details(status_file);
         let writer = match details.filter(|_| !snapshot.is_of_0_1_0) {
-            Some(details) if details.pid == held.pid => Writer::Ours(Box::new(details)),
+            Some(details) if details.pid == pid_file.pid => Writer::Ours(Box::new(details)),
             Some(_) => Writer::Another,
             None if snapshot.workers.is_empty() => Writer::Unknown,
             None => Writer::WithoutDetails,
@@ -54,28 +54,32 @@ impl View {
     }
 
     /// Reads the files for a command that changes something: start_server must write them, and must not be ending.
-    pub fn read_for(target: &Target, held: &Held) -> Result<View, Error> {
-        let view = View::read(&target.status_file, held)?;
-        view.refuse_unwritten(&target.status_file, held)?;
-        view.refuse_ending(held)?;
+    pub fn read_for(target: &Target, pid_file: &LockedPidFile) -> Result<View, Error> {
+        let view = View::read(&target.status_file, pid_file)?;
+        view.refuse_unwritten(&target.status_file, pid_file)?;
+        view.refuse_ending(pid_file)?;
         Ok(view)
     }
 
     /// Refuses a status file that the start_server of the pid file does not write.
-    pub fn refuse_unwritten(&self, status_file: &Path, held: &Held) -> Result<(), Error> {
+    pub fn refuse_unwritten(
+        &self,
+        status_file: &Path,
+        pid_file: &LockedPidFile,
+    ) -> Result<(), Error> {
         let or_else = match self.writer {
             Writer::Ours(_) | Writer::WithoutDetails => return Ok(()),
             Writer::Another => "",
             Writer::Unknown => "no worker is up yet, or ",
         };
-        let pid = held.pid;
+        let pid = pid_file.pid;
         let reason = format!("{or_else}start_server (pid {pid}) does not write this file");
         Err(Error::option("status-file", status_file, reason))
     }
 
-    pub fn refuse_ending(&self, held: &Held) -> Result<(), Error> {
+    pub fn refuse_ending(&self, pid_file: &LockedPidFile) -> Result<(), Error> {
         if self.activity() == Some(Activity::Ending) {
-            let text = format!("start_server (pid {}) is ending", held.pid);
+            let text = format!("start_server (pid {}) is ending", pid_file.pid);
             return Err(Error::statement(text));
         }
         Ok(())

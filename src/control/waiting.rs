@@ -20,7 +20,7 @@ pub(super) struct Wait<'a> {
     /// Says what is awaited when nothing has changed for a while.
     awaited: fn(&View) -> String,
     target: &'a Target,
-    held: &'a Held,
+    pid_file: &'a LockedPidFile,
     pub progress: Progress,
     end: Option<Time>,
 }
@@ -30,13 +30,13 @@ impl Wait<'_> {
         what: &'static str,
         awaited: fn(&View) -> String,
         target: &'a Target,
-        held: &'a Held,
+        pid_file: &'a LockedPidFile,
     ) -> Wait<'a> {
         Wait {
             what,
             awaited,
             target,
-            held,
+            pid_file,
             progress: Progress::new(),
             end: end_of(target.timeout),
         }
@@ -49,19 +49,19 @@ impl Wait<'_> {
     ) -> Result<T, ControlError> {
         let mut seen = View::default();
         let mut quiet = 0;
-        let (what, pid) = (self.what, self.held.pid);
+        let (what, pid) = (self.what, self.pid_file.pid);
         let incomplete = format!("the {what} is not complete yet");
         let answer = wait(self.end, incomplete, || {
             // On some file systems the status file is missing for a moment while it is replaced.
-            let view = View::read(&self.target.status_file, self.held).unwrap_or_default();
+            let view = View::read(&self.target.status_file, self.pid_file).unwrap_or_default();
             if let Some(answer) = look(&view, &mut self.progress) {
                 return Some(Ok(answer));
             }
-            if !self.held.is_held() {
+            if !self.pid_file.is_held() {
                 let text = format!("process {pid} ended before the {what} was complete");
                 return Some(Err(Error::statement(text)));
             }
-            if let Err(ending) = view.refuse_ending(self.held) {
+            if let Err(ending) = view.refuse_ending(self.pid_file) {
                 return Some(Err(ending));
             }
             quiet = if view == seen { quiet + 1 } else { 0 };

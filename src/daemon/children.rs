@@ -1,8 +1,9 @@
-//! The exits of children. With `--kill-mode=mixed` or `group`, nothing of a worker's process group outlives it unseen.
+//! The exits of children, and with `--kill-mode=mixed` or `group` the processes that a worker leaves in its process
+//! group.
 //!
 //! A worker that leads a process group is reaped last: until then the number of the group is certainly ours (see
 //! [`group`]). With `mixed` its group is killed before it is reaped. With `group` it is not reaped before its group is
-//! empty. No system reports that, so the group is looked at from time to time while a worker is kept in this way.
+//! empty. No system reports that, so the group is checked from time to time while a worker is kept in this way.
 
 use crate::supervisor::policy::{KillMode, Time};
 use crate::supervisor::worker::{Pid, Role, WaitStatus, Worker};
@@ -120,7 +121,8 @@ impl Children {
     }
 }
 
-/// Returns a live process in the group of a worker that has exited. Where the system does not tell, none may be left.
+/// Returns a live process in the group of a worker that has exited. On a system that does not tell, the group is taken
+/// for empty.
 fn live_member(leader: Pid, last: Option<Pid>) -> Option<Pid> {
     match group::live_member(leader, last) {
         Ok(member) => member,

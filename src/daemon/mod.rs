@@ -210,7 +210,7 @@ impl Daemon {
             .deadline()
             .is_some_and(|time| time <= now);
         let exits = if signals.has(libc::SIGCHLD) || must_look {
-            let others = [self.upgrader.trial(), self.log.command()];
+            let others = [self.upgrader.trial_pid(), self.log.command_pid()];
             let others: Vec<Pid> = others.into_iter().flatten().collect();
             self.workers
                 .children

@@ -2,10 +2,12 @@
 
 use crate::cli::{LogTarget, Options};
 use crate::error::{Error, Reason};
-use crate::files::{held_pid_file, owned, status_file};
+use crate::files::owned::{self, folder_of, identity};
+use crate::files::{locked_pid_file, status_file};
 use crate::log::command;
 use crate::sys::{exec, file};
 use crate::worker::environment::Environment;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ pub(super) fn check(options: &Options, environment: &Environment) -> Result<(), 
         file::check_enterable(dir).map_err(|error| Error::option("dir", dir, error))?;
     }
     if let Some(path) = &options.pid_file {
-        held_pid_file::check_free(path)?;
+        locked_pid_file::check_free(path)?;
         owned::check_writable(path).map_err(|error| Error::option("pid-file", path, error))?;
     }
     refuse_same_file(options)?;
@@ -48,34 +50,34 @@ fn refuse_same_file(options: &Options) -> Result<(), Error> {
         ("status-file", details.as_ref()),
         ("log-file", log_file),
     ];
-    let files = files.map(|(option, path)| Some((option, path?, real_path(path?))));
+    let files = files.map(|(option, path)| Some((option, path?, place(path?)?)));
     let files: Vec<_> = files.into_iter().flatten().collect();
     let refuse = |option, path: &Path, other| {
         let reason = format!("--{other} names the same file");
         Err(Error::option(option, path, reason))
     };
-    for (index, (option, path, real)) in files.iter().enumerate() {
+    for (index, (option, path, found)) in files.iter().enumerate() {
         let mut earlier = files[..index].iter();
-        if let Some((other, ..)) = earlier.find(|(_, _, other)| other == real) {
+        if let Some((other, ..)) = earlier.find(|(_, _, other)| other == found) {
             return refuse(option, path, other);
         }
         // There may be thousands of sockets: the file system is only asked about those with the name of this file.
-        let has_name = |socket: &&PathBuf| socket.file_name() == real.file_name();
+        let has_name = |socket: &&PathBuf| socket.file_name() == path.file_name();
         let mut sockets = options.paths.iter().filter(has_name);
-        if let Some(socket) = sockets.find(|socket| real_path(socket) == *real) {
+        if let Some(socket) = sockets.find(|socket| place(socket).as_ref() == Some(found)) {
             return refuse("path", socket, option);
         }
     }
     Ok(())
 }
 
-/// The path of a file without symbolic links. Its last component does not have to exist.
-fn real_path(path: &Path) -> PathBuf {
-    let in_real_folder = || {
-        let folder = fs::canonicalize(owned::folder_of(path)).ok()?;
-        Some(folder.join(path.file_name()?))
-    };
-    let real = fs::canonicalize(path).ok().or_else(in_real_folder);
+/// Something that two paths have in common if, and only if, they lead to the same file: the identity of the file or,
+/// while there is none, that of its folder, and its name.
+fn place(path: &Path) -> Option<((u64, u64), Option<&OsStr>)> {
+    if let Ok(file) = fs::metadata(path) {
+        return Some((identity(&file), None));
+    }
     // Without its folder, no file can be made at this path.
-    real.unwrap_or_else(|| path.to_path_buf())
+    let folder = fs::metadata(folder_of(path)).ok()?;
+    Some((identity(&folder), path.file_name()))
 }

@@ -7,9 +7,9 @@ use crate::supervisor::policy::Policy;
 use crate::worker::environment::Environment;
 
 pub(super) struct Settings {
-    /// The policy that the options alone give.
+    /// The policy of the options that are not variables.
     options: Policy,
-    /// The policy after the environment and envdir have overridden the options.
+    /// The policy with the values of the variables, which come from options, the environment or envdir.
     pub policy: Policy,
     pub environment: Environment,
     /// The warnings of the last reading. Each is logged once, and again only after it was absent from a reading.
@@ -34,7 +34,7 @@ impl Settings {
         bad_value.map_or(Ok(()), |warning| Err(Error::statement(warning)))
     }
 
-    /// Applies the variables that steer start_server itself. Returns a warning about each bad value.
+    /// Applies the variables that are options of start_server itself. Returns a warning about each bad value.
     fn apply(&mut self) -> Vec<String> {
         let mut warnings = Vec::new();
         let variable = |name: &str| self.environment.get(name);

@@ -36,8 +36,9 @@ pub(super) struct Beginning {
 
 impl Beginning {
     pub fn new(options: Options, invocation: Invocation) -> Result<Beginning, Error> {
-        let is_activated = activation::is_activated() || options.listen_fds;
-        let is_inherited = |string: &&CStr| is_for_worker(variable::name(string), is_activated);
+        let drops_listen_variables = activation::is_activated() || options.listen_fds;
+        let is_inherited =
+            |string: &&CStr| is_for_worker(variable::name(string), drops_listen_variables);
         let given = invocation.environment.iter().copied();
         let environment = Environment::new(given.filter(is_inherited), &options.variables);
         Ok(Beginning {
@@ -123,7 +124,7 @@ impl Daemon {
 
 /// Whether an inherited variable is meant for the worker. The other variables are messages to start_server itself, from
 /// a service manager or from another start_server.
-fn is_for_worker(name: &OsStr, is_activated: bool) -> bool {
+fn is_for_worker(name: &OsStr, drops_listen_variables: bool) -> bool {
     let ours = [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
@@ -132,7 +133,7 @@ fn is_for_worker(name: &OsStr, is_activated: bool) -> bool {
         upgrade::VARIABLE,
     ];
     let is_in = |names: &[&str]| names.iter().any(|known| name == *known);
-    !(is_in(&ours) || is_activated && is_in(&activation::VARIABLES))
+    !(is_in(&ours) || drops_listen_variables && is_in(&activation::VARIABLES))
 }
 
 /// The workers in the status file of a start_server that is gone.

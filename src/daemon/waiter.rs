@@ -1,4 +1,5 @@
-//! The sleep of the loop. A deadline ends it, a signal, a report or message of a worker, or room in the log.
+//! The sleep of the loop. It ends at a deadline, with a signal, with a report or a message of a worker, or when the log
+//! has room again.
 
 use super::workers::Workers;
 use crate::error::Error;
@@ -74,7 +75,7 @@ impl Waiter {
             interests.push(Interest::writable(stderr.as_fd()));
         }
         let timeout = deadline.map(|deadline| deadline.saturating_sub(before));
-        // poll has looked at no descriptor, so a signal may have come.
+        // poll has checked no descriptor, so a signal may have come.
         let unknown = Woken {
             by_signal: true,
             ..Woken::default()
@@ -93,6 +94,7 @@ impl Waiter {
                 return unknown;
             }
         }
+        // A blocked log, which comes after the channels, has no channel to go with it.
         let has_sent = workers.channels(before).zip(&interests[reports..]);
         Woken {
             by_signal: interests[0].happened(),

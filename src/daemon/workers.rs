@@ -73,7 +73,7 @@ impl Workers {
         self.starting.as_ref().map(|forked| forked.report.as_fd())
     }
 
-    /// Reads the report if it has come, or if its child has exited. The error says that the program does not run.
+    /// Reads the report if it has come, or if its child has exited. It is an error if the child could not become a worker.
     pub fn take_report(&mut self, has_come: bool, exits: &[Exit]) -> Option<Result<(), Error>> {
         let is_dead = |child: Pid| exits.iter().any(|exit| exit.pid() == child);
         let forked = self
@@ -83,7 +83,7 @@ impl Workers {
         Some(failure.map_or(Ok(()), |failure| Err(self.launcher.explain(failure))))
     }
 
-    /// The channels, but for those of workers that have sent too much.
+    /// The channels, without those of workers that have sent too many messages.
     pub fn channels(&self, now: Time) -> impl Iterator<Item = (Pid, &ReadyChannel)> {
         let channels = self.channels.iter().map(|(pid, channel)| (*pid, channel));
         channels.filter(move |(_, channel)| channel.rests_until(now).is_none())

@@ -33,7 +33,7 @@ pub struct Details {
     pub forwarded: Vec<String>,
     /// The supervisor's count of unexpected deaths at the last update. An upgrade resets it, but not `deaths`.
     known_deaths: u64,
-    /// The reason why the last child could not execute its program. It explains the failed start that follows.
+    /// The reason why the last child could not become a worker. It explains the failed start that follows.
     reason: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Details {
         }
     }
 
-    /// The newest worker that has passed its check.
+    /// The newest worker that has passed its check and has not exited.
     pub fn serving(&self) -> Option<&WorkerDetails> {
         let mut workers = self.workers.iter().rev();
         workers.find(|worker| worker.role.is_up())
@@ -185,7 +185,7 @@ impl Details {
         });
     }
 
-    /// Notes why a child could not execute its program.
+    /// Notes why a child could not become a worker.
     pub fn explain(&mut self, reason: String) {
         self.reason = Some(one_line(&reason));
     }

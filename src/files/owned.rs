@@ -69,7 +69,7 @@ record! {
 }
 
 impl OwnedFile {
-    /// The file with this metadata becomes ours. It is at `path` already, or will be soon.
+    /// The file with this metadata, which we have created, is ours. It is at `path`, or is renamed to it next.
     pub fn new(path: &Path, role: &str, metadata: &Metadata) -> OwnedFile {
         OwnedFile(SavedFile {
             role: role.to_string(),
@@ -79,8 +79,8 @@ impl OwnedFile {
         })
     }
 
-    /// Another file of ours, with this metadata, was renamed to the same path and becomes this file.
-    pub fn replace(&mut self, metadata: &Metadata) {
+    /// Another file that we have created now has the path, and has this metadata.
+    pub fn set_metadata(&mut self, metadata: &Metadata) {
         (self.0.device, self.0.inode) = identity(metadata);
     }
 

@@ -1,7 +1,7 @@
 //! The pid file of this process: the line `PID`, and a lock that is held for as long as start_server lives.
 
 use crate::error::Error;
-use crate::files::held_pid_file::{check_may_overwrite, is_at, is_held, refuse, refuse_locked};
+use crate::files::locked_pid_file::{check_may_overwrite, is_at, is_held, refuse, refuse_locked};
 use crate::files::owned::{open_regular, OwnedFile, SavedFile};
 use crate::saved::record;
 use crate::sys::fd::{self, Lock, Locked};
@@ -50,7 +50,7 @@ impl PidFile {
                 refuse(path, error)
             };
             match fd::try_lock(file.as_fd(), Lock::Exclusive).map_err(fail)? {
-                Locked::Yes => {}
+                Locked::Acquired => {}
                 Locked::HeldByAnother if attempt == ATTEMPTS || is_held(&file) => {
                     return Err(refuse_locked(path, &file));
                 }

@@ -1,6 +1,6 @@
 //! A file that start_server keeps up to date: it is replaced as a whole, by a rename.
 
-use crate::files::held_pid_file::is_held;
+use crate::files::locked_pid_file::is_held;
 use crate::files::owned::{check_regular, open_regular, OwnedFile, SavedFile};
 use crate::supervisor::policy::Time;
 use crate::sys::fd::{self, Lock};
@@ -126,7 +126,7 @@ impl ReplacedFile {
             let _ = fs::remove_file(&temporary);
         })?;
         match &mut self.published {
-            Some(published) => published.replace(&metadata),
+            Some(published) => published.set_metadata(&metadata),
             None => self.published = Some(OwnedFile::new(&self.path, self.role, &metadata)),
         }
         self.lock = is_locked.then(|| file.into());

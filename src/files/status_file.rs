@@ -134,7 +134,7 @@ pub fn read_details(status_file: &Path) -> Option<Details> {
     Details::parse(&read_text(&details_path(status_file)).ok()?)
 }
 
-/// No status file and no details are longer, in bytes. What lies at the path may be anything else.
+/// No status file and no details are longer, in bytes. Another file may be at the path.
 const MAX_LENGTH: u64 = 1 << 20;
 
 fn read_text(path: &Path) -> io::Result<String> {

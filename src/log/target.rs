@@ -105,7 +105,7 @@ impl LogOutput {
     }
 
     /// The log command, if one is running.
-    pub fn command(&self) -> Option<Pid> {
+    pub fn command_pid(&self) -> Option<Pid> {
         self.command.as_ref()?.pid()
     }
 

@@ -76,7 +76,8 @@ impl Binder<'_> {
             SocketSource::Inherited(socket) => (socket, Origin::Inherited),
             SocketSource::Port(port, address) => {
                 let socket = self.bind_port(port, &address, backlog)?;
-                // The system has chosen the number of port 0. Where a port can always listen again, nobody needs it.
+                // The system may have chosen the port. The address is needed only to bind the port again, on systems
+                // where a socket that was shut down cannot listen again.
                 let chosen = if socket::SHUTDOWN_IS_SHOWN {
                     None
                 } else {

@@ -32,7 +32,7 @@ pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
 fn lock_folder(folder: &Path) -> io::Result<OwnedFd> {
     let folder = fd::move_up(file::open_folder(folder)?);
     for _ in 0..ATTEMPTS {
-        if let Locked::Yes = fd::try_lock(folder.as_fd(), Lock::Exclusive)? {
+        if let Locked::Acquired = fd::try_lock(folder.as_fd(), Lock::Exclusive)? {
             return Ok(folder);
         }
         poll::wait(&mut [], Some(POLL_INTERVAL))?;

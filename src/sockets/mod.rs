@@ -213,7 +213,9 @@ impl BoundSocket {
             Ok(()) if !listened => log.note(&format!(
                 "listening again on {name}, which a worker had shut down"
             )),
+            // It has listened all the time.
             Ok(()) if !is_shut => {}
+            // It was shut down for ever. On some systems listen(2) succeeds all the same.
             Ok(()) | Err(_) => {
                 self.is_dead = true;
                 let until = match self.origin {

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 impl Listeners {
-    /// Binds the sockets again to which nobody can connect. Somebody else's file at the path of one is left alone.
+    /// Binds each socket again to which nobody can connect. A file of another program at its path is left alone.
     pub fn renew(&mut self, log: &mut Log) {
         for bound in &mut self.sockets {
             let renewed = bound.renew(&self.path_access);
@@ -52,12 +52,12 @@ impl BoundSocket {
                     fs::remove_file(&path)?;
                 }
                 let (socket, metadata) = bind_path(&path, access, self.backlog)?;
-                file.replace(&metadata);
-                self.take(socket)?;
+                file.set_metadata(&metadata);
+                self.put_in_place(socket)?;
             }
             Origin::Port(address) if is_dead => {
                 let socket = socket::bind_inet(address, self.backlog)?;
-                self.take(socket)?;
+                self.put_in_place(socket)?;
             }
             Origin::Port(_) | Origin::Inherited => return Ok(None),
         }
@@ -69,7 +69,7 @@ impl BoundSocket {
     }
 
     /// Gives a new socket the descriptor number of the old one, which is closed.
-    fn take(&mut self, socket: OwnedFd) -> Result<(), Reason> {
+    fn put_in_place(&mut self, socket: OwnedFd) -> Result<(), Reason> {
         fd::replace(self.socket.as_fd(), socket)?;
         self.is_dead = false;
         Ok(())

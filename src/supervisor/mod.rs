@@ -19,7 +19,7 @@
 //!                the current worker exits                Forking, because no worker is up. A failed start, if the
 //!                                                        worker said that it was ready within --interval before
 //! Delaying       --kill-old-delay is over                Up, and the old workers are signalled
-//!                the current worker exits                as in Up, and the old workers keep serving
+//!                the current worker exits                as in Up, and the old workers are still serving
 //! Finishing      the last worker exits                   Finished
 //! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and all workers are signalled
 //! ```
@@ -129,7 +129,8 @@ pub struct Supervisor {
     last_start: Time,
     /// At least one HUP came during Starting or Delaying: one more restart follows.
     restart_again: bool,
-    /// Failed starts in a row, since a restart began or a worker died that had been up for the interval.
+    /// The number of failed starts in a row. A restart sets it to 0, and so does the death of a worker that had been up
+    /// for the interval.
     failures: u32,
     /// The last failed start, until a worker passes its check.
     start_failure: Option<StartFailure>,
@@ -366,8 +367,8 @@ impl Supervisor {
 
     fn on_spawn_failed(&mut self, reaction: &mut Reaction) {
         if let Phase::Starting(why, StartStep::Forking) = self.phase {
-            // It says nothing about the program, so it does not count towards --max-start-failures: a shortage that
-            // passes must not end the service.
+            // A failed fork says nothing about the program. It does not count towards --max-start-failures, because a
+            // shortage that passes must not end the service.
             self.note_failure(FailureCause::Unknown);
             self.try_again(why, reaction);
         }
@@ -529,7 +530,7 @@ impl Supervisor {
     /// Makes an old worker the current one again, or finishes if none can stay.
     fn give_up(&mut self, reaction: &mut Reaction) {
         let failures = std::mem::take(&mut self.failures);
-        // Usually at most one old worker has not been signalled yet.
+        // Old workers of earlier restarts were signalled. They are about to exit and cannot serve again.
         let can_stay = |worker: &&mut Worker| worker.role == Role::Old && is_unsignalled(worker);
         let Some(worker) = self.workers.iter_mut().rev().find(can_stay) else {
             reaction.log_note(format!(
@@ -544,7 +545,7 @@ impl Supervisor {
         reaction.log_note(format!(
             "giving up the restart after {failures} failed starts, generation {generation} is still serving"
         ));
-        // A HUP that came meanwhile causes the next restart at once. It has not failed yet, so nothing is given up.
+        // A HUP that came meanwhile causes the next restart at once. This restart has not failed yet.
         if let Some(failure) = &mut self.start_failure {
             failure.given_up = !self.restart_again;
         }
@@ -818,6 +819,7 @@ impl Supervisor {
         reaction.actions.push(Action::Spawn { generation });
     }
 
+    /// Pauses until this time, or longer if the last start is still too recent then.
     fn pause(&mut self, why: StartReason, until: Time) {
         let until = until.max(self.last_start + SHORTEST_PAUSE);
         self.phase = Phase::Starting(why, StartStep::Pausing { until });
@@ -845,7 +847,8 @@ fn kill_time(worker: &Worker, policy: &Policy) -> Option<Time> {
     }
 }
 
-/// Whether a worker was not told to finish. Each is told once: a second signal could end it in the middle of a request.
+/// Whether no signal to finish was sent to this worker. Each gets one: a second one could end it in the middle of a
+/// request.
 fn is_unsignalled(worker: &Worker) -> bool {
     worker.stop == StopState::NotSignalled
 }

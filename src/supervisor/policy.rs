@@ -69,7 +69,7 @@ impl Readiness {
 }
 
 words! {
-    /// Which processes are signalled with a worker. The words are those of systemd.
+    /// The processes that are signalled with a worker. The words are those of systemd.
     pub enum KillMode {
         /// The worker alone.
         #[default]
@@ -88,7 +88,8 @@ const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 const AUTO_RESTART_KILL_OLD_DELAY: Duration = Duration::from_secs(5);
 
 impl Policy {
-    /// Returns this policy, which comes from the options alone, with the values that the environment overrides.
+    /// Returns this policy, which comes from the options alone, with the values that variables give: the options that
+    /// are also variables, the inherited environment and envdir.
     ///
     /// `variable` looks up one variable. If its value is not a number of seconds, the variable counts as not set,
     /// and `warnings` get a sentence about it.

@@ -212,7 +212,7 @@ pub fn try_lock(fd: BorrowedFd, lock: Lock) -> io::Result<Locked> {
     };
     // SAFETY: flock touches no memory.
     match retry(|| check(unsafe { libc::flock(fd.as_raw_fd(), operation) })) {
-        Ok(()) => Ok(Locked::Yes),
+        Ok(()) => Ok(Locked::Acquired),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Locked::HeldByAnother),
         Err(error) => Err(error),
     }
@@ -235,7 +235,7 @@ pub enum Lock {
 /// The outcome of [`try_lock`].
 #[derive(Clone, Copy)]
 pub enum Locked {
-    Yes,
+    Acquired,
     HeldByAnother,
 }
 

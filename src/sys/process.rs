@@ -69,8 +69,8 @@ fn numbers(text: &str) -> Vec<u32> {
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Makes a pipe from which `text` can be read. What a pipe does not hold at once is written by a child, which ends when
-/// the text or the last reader has ended.
+/// Makes a pipe from which `text` can be read. A child writes the part for which the pipe has no room. It ends after the
+/// whole text, or with the last reader.
 pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     let (reader, writer) = fd::pipe()?;
     fd::set_nonblocking(writer.as_fd())?;

@@ -192,7 +192,7 @@ pub fn listen(socket: BorrowedFd, backlog: i32) -> io::Result<()> {
     check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })
 }
 
-/// Whether poll(2) shows that a socket was shut down, where shutdown(2) has an effect on a socket that listens.
+/// Whether poll(2) shows that a listening socket was shut down.
 pub const SHUTDOWN_IS_SHOWN: bool = cfg!(not(any(
     target_os = "openbsd",
     target_os = "netbsd",

@@ -86,7 +86,7 @@ impl Upgrader {
     }
 
     /// The child that is on trial.
-    pub fn trial(&self) -> Option<Pid> {
+    pub fn trial_pid(&self) -> Option<Pid> {
         self.trial.as_ref().map(Trial::pid)
     }
 

@@ -36,7 +36,7 @@ pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error
 pub struct Trial {
     child: ForkedChild,
     answer: OwnedFd,
-    /// When it is to be killed; `None` once it was.
+    /// The time at which the child is killed. `None` after that.
     deadline: Option<Time>,
 }
 

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A pid file whose lock is held, with the pid that it contains.
-pub struct Held {
+pub struct LockedPidFile {
     pub pid: Pid,
     path: PathBuf,
     file: File,
 }
 
-/// Reasons why there is no [`Held`].
+/// Reasons why there is no [`LockedPidFile`].
 pub enum Absent {
     /// No start_server is running.
     NotRunning(Error),
@@ -27,10 +27,10 @@ pub enum Absent {
     Unusable(Error),
 }
 
-impl Held {
+impl LockedPidFile {
     /// Reads the file, and makes sure that a process holds the lock. On Linux it also makes sure that it is the process
     /// with this pid.
-    pub fn open(path: &Path) -> Result<Held, Absent> {
+    pub fn open(path: &Path) -> Result<LockedPidFile, Absent> {
         let file = open_regular(path, OpenOptions::new().read(true)).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 let reason = format!("start_server is not running: {}", Reason::from(error));
@@ -46,14 +46,14 @@ impl Held {
             return Err(Absent::NotRunning(refuse(path, reason)));
         }
         let path = path.to_path_buf();
-        let held = Held { pid, path, file };
-        held.check().map_err(Absent::Unusable)?;
-        Ok(held)
+        let locked = LockedPidFile { pid, path, file };
+        locked.check().map_err(Absent::Unusable)?;
+        Ok(locked)
     }
 
-    /// Makes sure that the pid is that of the process which holds the lock.
+    /// Makes sure that the file belongs to a trusted user, and on Linux that the process with this pid has locked it.
     pub fn check(&self) -> Result<(), Error> {
-        let Held { pid, path, file } = self;
+        let LockedPidFile { pid, path, file } = self;
         let users = process::users(*pid).unwrap_or_default();
         let is_trusted = |user| process::is_trusted(user) || users.contains(&user);
         check_owner(path, file, is_trusted).map_err(|reason| refuse(path, reason))?;
@@ -128,7 +128,7 @@ fn check_owner(path: &Path, file: &File, is_trusted: impl Fn(u32) -> bool) -> Re
 pub fn is_held(file: &File) -> bool {
     match fd::try_lock(file.as_fd(), Lock::Shared) {
         Ok(Locked::HeldByAnother) => true,
-        Ok(Locked::Yes) => {
+        Ok(Locked::Acquired) => {
             fd::unlock(file.as_fd());
             false
         }
