@@ -1,4 +1,4 @@
-//! The departures from Perl's start_server: each row of that table, with a test that fails against Perl's.
+//! The deliberate differences from Perl's start_server: each row of that table, with a test that fails against Perl's.
 
 use crate::support::fixtures::{by_envdir, serve, with_role, without_port, RESTART, USUAL};
 use crate::support::reading::rest;

@@ -1,7 +1,7 @@
 //! The superdaemon at work: the loop that turns signals, exits and messages into events, and the supervisor's actions
 //! into system calls.
 //!
-//! The options come in, and after an upgrade the saved state too. Workers, signals, the pid file, the status file and
+//! The options and, after an upgrade, the saved state come in. Workers, signals, the pid file, the status file and
 //! its details go out, and at the end the outcome.
 //!
 //! On Linux a restart makes these calls, apart from those for a pid file, a status file and an envdir:

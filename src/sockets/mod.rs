@@ -1,7 +1,7 @@
 //! The sockets that all workers share. start_server keeps them open as long as it runs, so that no connection is lost.
 //!
-//! The options come in, and the sockets that a service manager has made. The variables and descriptors for each
-//! worker go out. [`plan`](mod@plan) decides which sockets there will be, and [`bind`](mod@bind) makes them;
+//! The options and the sockets that a service manager has made come in. The variables and descriptors for each worker go
+//! out. [`plan`](mod@plan) decides which sockets there will be, and [`bind`](mod@bind) makes them;
 //! [`folder_lock`] and [`in_the_way`] keep us from taking a socket that is in use.
 
 pub mod activation;
