@@ -1,6 +1,6 @@
 //! The value of a `--port` as data: the address to bind, the name for the worker, the wanted descriptor. Pure.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A socket that `--port` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,9 @@ pub struct Endpoint {
 pub enum Host {
     /// A bare port: every IPv4 address.
     Any,
+    V4(Ipv4Addr),
     V6(Ipv6Addr),
-    /// An IPv4 address, or a name that resolves to one.
+    /// A name that resolves to an IPv4 address.
     Named(String),
 }
 
@@ -32,9 +33,15 @@ pub enum Transport {
 impl Endpoint {
     /// Reads `[host:][u]port[=descriptor]`, with blanks around each part. The error is the reason alone.
     pub fn parse(text: &str) -> Result<Endpoint, &'static str> {
-        if text.contains("://") {
-            return Err("a URL; give a host and a port, as HOST:PORT");
-        }
+        Endpoint::parse_parts(text).map_err(|reason| {
+            if text.contains("://") {
+                return "a URL; give a host and a port, as HOST:PORT";
+            }
+            reason
+        })
+    }
+
+    fn parse_parts(text: &str) -> Result<Endpoint, &'static str> {
         let (address, descriptor) = match text.split_once('=') {
             Some((address, number)) => (address.trim(), Some(parse_descriptor(number.trim())?)),
             None => (text.trim(), None),
@@ -55,8 +62,8 @@ impl Endpoint {
         let port = digits.parse().map_err(|_| "the port is above 65535")?;
         let name = match host {
             None => digits.to_string(),
-            Some(host) if host.contains(':') => format!("[{host}]:{digits}"),
-            Some(host) => format!("{host}:{digits}"),
+            Some(host) if host.contains(':') => ["[", host, "]:", digits].concat(),
+            Some(host) => [host, ":", digits].concat(),
         };
         Ok(Endpoint {
             host: host.map_or(Ok(Host::Any), parse_host)?,
@@ -90,6 +97,9 @@ fn parse_host(text: &str) -> Result<Host, &'static str> {
     if text.contains(':') {
         let address = text.parse().map(Host::V6);
         return address.map_err(|_| "the host is not an IPv6 address");
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Host::V4(address));
     }
     if text.contains(|c: char| c.is_whitespace() || "[];".contains(c)) {
         return Err("that is not a host name");
@@ -160,7 +170,7 @@ mod tests {
             ),
             (
                 "127.0.0.1:80",
-                named("127.0.0.1"),
+                Host::V4(Ipv4Addr::LOCALHOST),
                 Tcp,
                 80,
                 "127.0.0.1:80",
@@ -168,7 +178,7 @@ mod tests {
             ),
             (
                 "[127.0.0.1]:80",
-                named("127.0.0.1"),
+                Host::V4(Ipv4Addr::LOCALHOST),
                 Tcp,
                 80,
                 "127.0.0.1:80",

@@ -146,7 +146,7 @@ fn resolve(ports: &[Endpoint]) -> Result<Vec<SocketAddr>, Error> {
         let refuse = |reason| Error::option("port", &port.name, reason);
         let address = address_of(port).map_err(refuse)?;
         // The kernel chooses another port for each port 0.
-        if port.port != 0 && !known.insert((port.transport, address)) {
+        if port.port != 0 && !known.insert((port.port, port.transport, address.ip())) {
             return Err(refuse("another --port has the same address".into()));
         }
         addresses.push(address);
@@ -157,6 +157,7 @@ fn resolve(ports: &[Endpoint]) -> Result<Vec<SocketAddr>, Error> {
 fn address_of(port: &Endpoint) -> Result<SocketAddr, Reason> {
     match &port.host {
         Host::Any => Ok((Ipv4Addr::UNSPECIFIED, port.port).into()),
+        Host::V4(address) => Ok((*address, port.port).into()),
         Host::V6(address) => Ok((*address, port.port).into()),
         // RFC 6761 fixes its address. Without /etc/hosts, musl would ask a name server for it and wait five seconds.
         Host::Named(host) if host.eq_ignore_ascii_case("localhost") => {
