@@ -31,6 +31,7 @@ use cli::Command;
 use control::{Condition, ControlError};
 use error::Error;
 use log::lines::one_line;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use supervisor::Outcome;
@@ -111,13 +112,15 @@ impl From<ControlError> for Failure {
 fn dispatch(invocation: io::Result<Invocation>) -> Result<i32, Failure> {
     let invocation =
         invocation.map_err(|error| Error::action("open the standard descriptors", "", error))?;
-    let words = invocation.words.get(1..).unwrap_or_default();
+    let mut words: Vec<OsString> = invocation.words().map(OsStr::to_os_string).collect();
     let posixly_correct = std::env::var_os("POSIXLY_CORRECT").is_some();
-    if let Some((first, words)) = words.split_first() {
-        if first == upgrade::TRIAL_OPTION {
-            print(&upgrade::answer(words, posixly_correct)?)?;
-            return Ok(0);
-        }
+    if words
+        .first()
+        .is_some_and(|first| first == upgrade::TRIAL_OPTION)
+    {
+        words.remove(0);
+        print(&upgrade::answer(words, posixly_correct)?)?;
+        return Ok(0);
     }
     match cli::parse(words, posixly_correct)? {
         Command::Help => print(cli::HELP)?,

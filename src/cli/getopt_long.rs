@@ -227,7 +227,7 @@ fn ask_perl(lines: &[(bool, Vec<OsString>)]) -> Option<Vec<String>> {
 
 /// Splits a line with our code, and writes the result as SCRIPT does.
 fn understand(words: &[OsString], posixly_correct: bool) -> Result<String, Error> {
-    let (options, program) = split(words, posixly_correct)?;
+    let (options, program) = split(words.to_vec(), posixly_correct)?;
     let mut names: Vec<_> = PERL_OPTIONS.iter().chain(EXTENSIONS).collect();
     names.sort();
     let mut text = Vec::new();

@@ -97,7 +97,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Reads the command line, without the program's own name.
 ///
 /// `posixly_correct` says whether POSIXLY_CORRECT is in the environment.
-pub fn parse(words: &[OsString], posixly_correct: bool) -> Result<Command, Error> {
+pub fn parse(words: Vec<OsString>, posixly_correct: bool) -> Result<Command, Error> {
     let (options, program) = splitting::split(words, posixly_correct)?;
     if options.has("help") {
         return Ok(Command::Help);
@@ -214,7 +214,7 @@ mod tests {
 
     fn read(line: &[&str]) -> Result<Command, Error> {
         let words: Vec<OsString> = line.iter().map(OsString::from).collect();
-        parse(&words, false)
+        parse(words, false)
     }
 
     fn run(line: &[&str]) -> Options {

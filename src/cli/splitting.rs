@@ -63,7 +63,7 @@ pub const EXTENSIONS: &[(&str, Takes)] = &[
 /// at the first word that is not an option, names must be complete, a plus sign does not start an option, and `=`
 /// separates a value only after two dashes.
 pub fn split(
-    words: &[OsString],
+    words: Vec<OsString>,
     posixly_correct: bool,
 ) -> Result<(ParsedOptions, Vec<OsString>), Error> {
     let mut parser = Parser::from_args(words);
@@ -79,15 +79,18 @@ pub fn split(
         // lexopt fails only if the value of the option before was not taken, and it always is.
         let next = splitter.parser.next();
         let argument = next.map_err(|_| Error::statement("cannot split the command line"))?;
-        let (name, attached) = match argument {
-            Some(Arg::Long(name)) => (format!("--{name}"), splitter.parser.optional_value()),
+        let (option, attached) = match argument {
+            Some(Arg::Long(name)) => {
+                let option = find("--", name, posixly_correct)?;
+                (option, splitter.parser.optional_value())
+            }
             Some(Arg::Short(first)) => {
                 let mut word = OsString::from(format!("-{first}"));
                 word.push(splitter.parser.optional_value().unwrap_or_default());
-                splitter.divide(&word)
+                divide(&word, posixly_correct)?
             }
             Some(Arg::Value(word)) if !posixly_correct && word.as_bytes().starts_with(b"+") => {
-                splitter.divide(&word)
+                divide(&word, posixly_correct)?
             }
             Some(Arg::Value(word)) => {
                 program.push(word);
@@ -98,7 +101,7 @@ pub fn split(
             }
             None => break,
         };
-        let (option, value) = splitter.complete(&name, attached)?;
+        let (option, value) = splitter.complete(option, attached)?;
         options.push(option, value);
     }
     program.extend(splitter.parser.try_raw_args().into_iter().flatten());
@@ -117,24 +120,12 @@ impl Splitter {
         rest.is_some_and(|mut rest| rest.next_if(|word| word == "--").is_some())
     }
 
-    /// Divides an option with one dash or a plus sign at its `=`, into the name as typed and the value.
-    fn divide(&self, word: &OsStr) -> (String, Option<OsString>) {
-        let bytes = word.as_bytes();
-        let (name, value) = match bytes.iter().position(|&byte| byte == b'=') {
-            Some(at) if !self.posixly_correct => (&bytes[..at], Some(&bytes[at + 1..])),
-            _ => (bytes, None),
-        };
-        let name = String::from_utf8_lossy(name).into_owned();
-        (name, value.map(|value| OsStr::from_bytes(value).into()))
-    }
-
-    /// Finds the option that a name stands for, and its value, which is empty for an option that takes none.
+    /// Returns an option with its value, which is empty for an option that takes none.
     fn complete(
         &mut self,
-        name: &str,
+        (mut option, mut takes): (&'static str, Takes),
         attached: Option<OsString>,
     ) -> Result<(&'static str, OsString), Error> {
-        let (mut option, mut takes) = self.find(name)?;
         let has_value = attached.is_some() || self.value_follows();
         if option == "status" && has_value && !self.posixly_correct {
             // With a value, `--status` is a prefix of --status-file, as in Perl's start_server.
@@ -160,33 +151,44 @@ impl Splitter {
         let rest = self.parser.try_raw_args();
         rest.is_some_and(|rest| rest.peek().is_some_and(is_value))
     }
+}
 
-    /// Finds the option that a name, as typed, stands for.
-    fn find(&self, name: &str) -> Result<(&'static str, Takes), Error> {
-        let typed = name
-            .strip_prefix("--")
-            .or_else(|| name.strip_prefix(['-', '+']))
-            .unwrap_or(name)
-            .to_ascii_lowercase();
-        let mut all = PERL_OPTIONS.iter().chain(EXTENSIONS);
-        if let Some(option) = all.find(|(option, _)| *option == typed) {
-            return Ok(*option);
-        }
-        let may_be_prefix = !self.posixly_correct && !typed.is_empty();
-        let is_match = |(option, _): &&(&str, _)| may_be_prefix && option.starts_with(&typed);
-        let mut matches = PERL_OPTIONS.iter().filter(is_match);
-        let text = match (matches.next(), matches.next()) {
-            (Some(option), None) => return Ok(*option),
-            (Some((first, _)), Some((second, _))) => {
-                format!("{name} is ambiguous: it may be --{first} or --{second}")
-            }
-            (None, _) => match nearest(&typed) {
-                Some(option) => format!("{name} is not an option; did you mean --{option}?"),
-                None => format!("{name} is not an option; see start_server --help"),
-            },
-        };
-        Err(Error::statement(text))
+/// Divides an option with one dash or a plus sign at its `=`, and finds the option. Returns also the value.
+fn divide(
+    word: &OsStr,
+    posixly_correct: bool,
+) -> Result<((&'static str, Takes), Option<OsString>), Error> {
+    let (sign, rest) = word.as_bytes().split_at(1);
+    let (name, value) = match rest.iter().position(|&byte| byte == b'=') {
+        Some(at) if !posixly_correct => (&rest[..at], Some(&rest[at + 1..])),
+        _ => (rest, None),
+    };
+    let (sign, name) = (String::from_utf8_lossy(sign), String::from_utf8_lossy(name));
+    let option = find(&sign, &name, posixly_correct)?;
+    Ok((option, value.map(|value| OsStr::from_bytes(value).into())))
+}
+
+/// Finds the option that a name stands for. `sign` is what was typed before the name.
+fn find(sign: &str, name: &str, posixly_correct: bool) -> Result<(&'static str, Takes), Error> {
+    let mut all = PERL_OPTIONS.iter().chain(EXTENSIONS);
+    if let Some(option) = all.find(|(option, _)| option.eq_ignore_ascii_case(name)) {
+        return Ok(*option);
     }
+    let prefix = name.to_ascii_lowercase();
+    let may_be_prefix = !posixly_correct && !prefix.is_empty();
+    let is_match = |(option, _): &&(&str, _)| may_be_prefix && option.starts_with(&prefix);
+    let mut matches = PERL_OPTIONS.iter().filter(is_match);
+    let text = match (matches.next(), matches.next()) {
+        (Some(option), None) => return Ok(*option),
+        (Some((first, _)), Some((second, _))) => {
+            format!("{sign}{name} is ambiguous: it may be --{first} or --{second}")
+        }
+        (None, _) => match nearest(&prefix) {
+            Some(option) => format!("{sign}{name} is not an option; did you mean --{option}?"),
+            None => format!("{sign}{name} is not an option; see start_server --help"),
+        },
+    };
+    Err(Error::statement(text))
 }
 
 #[cfg(test)]
@@ -196,7 +198,7 @@ mod tests {
     /// The ports, and the words of the program.
     fn ports(line: &str, posixly_correct: bool) -> Result<(Vec<OsString>, Vec<OsString>), Error> {
         let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let (options, program) = split(&words, posixly_correct)?;
+        let (options, program) = split(words, posixly_correct)?;
         Ok((options.all("port").cloned().collect(), program))
     }
 

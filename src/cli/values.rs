@@ -32,13 +32,16 @@ const NOT_FORWARDED: [Signal; 12] = [
 /// The kernel queues the signals above this one. The handler could not pass on how many of them came.
 const LAST_FORWARDED: i32 = 31;
 
-/// The options in the order of the command line. An option that takes no value has an empty one.
+/// The values of each option, in the order of the command line. An option that takes no value has an empty one.
 #[derive(Default)]
-pub struct ParsedOptions(Vec<(&'static str, OsString)>);
+pub struct ParsedOptions(Vec<(&'static str, Vec<OsString>)>);
 
 impl ParsedOptions {
     pub fn push(&mut self, option: &'static str, value: OsString) {
-        self.0.push((option, value));
+        match self.0.iter_mut().find(|(name, _)| *name == option) {
+            Some((_, values)) => values.push(value),
+            None => self.0.push((option, vec![value])),
+        }
     }
 
     pub fn has(&self, option: &'static str) -> bool {
@@ -47,8 +50,8 @@ impl ParsedOptions {
 
     /// The values of an option that may be repeated.
     pub fn all(&self, option: &'static str) -> impl Iterator<Item = &OsString> {
-        let given = self.0.iter().filter(move |(name, _)| *name == option);
-        given.map(|(_, value)| value)
+        let given = self.0.iter().find(|(name, _)| *name == option);
+        given.into_iter().flat_map(|(_, values)| values)
     }
 
     /// The last value of an option. Earlier values do not count.

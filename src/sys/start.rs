@@ -2,8 +2,8 @@
 //!
 //! The standard library prepares for threads and for reporting a stack overflow: it reads /proc/self/maps and maps a
 //! second stack. This program needs neither. It needs the rest, which is done here: the standard descriptors are open,
-//! SIGPIPE is ignored, and the arguments are collected, as not every C library passes them to the standard library. The
-//! environment is used where it lies, without a copy.
+//! SIGPIPE is ignored, and the arguments are collected, as not every C library passes them to the standard library. They
+//! and the environment are used where they lie, without a copy.
 //!
 //! Measured with Rust 1.95 on x86_64 Linux with glibc, against a build with an ordinary `main` that reads `environ`:
 //! the ordinary executable is 6% larger (342,072 instead of 321,816 bytes), makes 17 more system calls for `--version`
@@ -11,7 +11,7 @@
 //! resident memory (by `smaps_rollup`, the mean of seven runs).
 
 use super::{check, fd, inherit};
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -35,12 +35,20 @@ macro_rules! entry {
 }
 pub(crate) use entry;
 
-/// The words and the environment that the program was called with.
+/// The command line and the environment with which the program was called.
 pub struct Invocation {
     /// The command line, beginning with the program's own name.
-    pub words: Vec<OsString>,
+    pub arguments: Vec<&'static CStr>,
     /// Strings like `NAME=value`.
     pub environment: Vec<&'static CStr>,
+}
+
+impl Invocation {
+    /// The words of the command line after the program's own name.
+    pub fn words(&self) -> impl Iterator<Item = &OsStr> {
+        let words = self.arguments.iter().skip(1);
+        words.map(|word| OsStr::from_bytes(word.to_bytes()))
+    }
 }
 
 /// Prepares the process and collects its arguments and environment.
@@ -72,9 +80,8 @@ pub unsafe fn prepare(
     let arguments = unsafe { strings(arguments, count as usize) };
     // SAFETY: the loop above has counted that many C strings.
     let environment = unsafe { strings(environment, variables) };
-    let word = |argument: &&CStr| OsStr::from_bytes(argument.to_bytes()).to_os_string();
     Ok(Invocation {
-        words: arguments.iter().map(word).collect(),
+        arguments,
         environment,
     })
 }

@@ -22,8 +22,9 @@ use crate::sys::start::Invocation;
 use crate::sys::{inherit, process};
 use crate::variable::{self, assignment};
 use crate::worker::launch;
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use trial::Trial;
 
 /// Makes the new program answer whether it can take over, instead of running. The option is not in `--help`, since only
@@ -136,10 +137,10 @@ impl Upgrader {
     /// Our own command line, unchanged.
     fn program(&self) -> Program {
         let path = std::env::var_os("PATH");
-        let words = self.invocation.words.iter();
+        let arguments = &self.invocation.arguments;
         Program {
             candidates: launch::candidates(self.name(), path.as_deref()),
-            arguments: words.map(|word| launch::c_string(word)).collect(),
+            arguments: arguments.iter().copied().map(CString::from).collect(),
             ..Program::default()
         }
     }
@@ -152,7 +153,7 @@ impl Upgrader {
 
     /// The name under which this program was started.
     pub fn name(&self) -> &OsStr {
-        let words = &self.invocation.words;
-        words.first().map_or(OsStr::new(""), OsString::as_os_str)
+        let name = self.invocation.arguments.first().copied();
+        OsStr::from_bytes(name.unwrap_or_default().to_bytes())
     }
 }

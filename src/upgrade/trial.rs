@@ -21,7 +21,7 @@ const TRIAL_ACCEPTED: &str = "understood by start_server ";
 
 /// The new program's side. `words` is the command line with which it would continue. It reads the state from standard
 /// input.
-pub fn answer(words: &[OsString], posixly_correct: bool) -> Result<String, Error> {
+pub fn answer(words: Vec<OsString>, posixly_correct: bool) -> Result<String, Error> {
     if !matches!(cli::parse(words, posixly_correct)?, cli::Command::Run(_)) {
         return Err(Error::statement("the command line does not start a server"));
     }
