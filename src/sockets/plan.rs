@@ -44,7 +44,8 @@ pub fn plan<'a>(
         Some(SocketSource::Inherited(inherited.remove(index).socket))
     };
     let backlog = options.backlog.unwrap_or(socket::LONGEST_BACKLOG);
-    let mut plan = Vec::new();
+    let count = options.ports.len() + options.paths.len();
+    let mut plan = Vec::with_capacity(count);
     for (port, address) in options.ports.iter().zip(resolve(&options.ports)?) {
         plan.push(PlannedSocket {
             name: port.name.clone().into(),
@@ -140,7 +141,7 @@ pub fn claimed_numbers(options: &Options, plan: &[PlannedSocket]) -> Result<Vec<
 
 /// The addresses of all ports, in their order.
 fn resolve(ports: &[Endpoint]) -> Result<Vec<SocketAddr>, Error> {
-    let mut addresses = Vec::new();
+    let mut addresses = Vec::with_capacity(ports.len());
     let mut known = BTreeSet::new();
     for port in ports {
         let refuse = |reason| Error::option("port", &port.name, reason);
