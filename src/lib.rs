@@ -36,8 +36,8 @@
 //!
 //! # A whole server
 //!
-//! This is the server of `make demo`, `tests/demo/hello.rs`. On SIGTERM it finishes the connection that it has accepted,
-//! and ends. It needs the crate `libc` for the signal.
+//! This is the server of `make demo`, `tests/demo/hello.rs`. On SIGTERM it finishes the connection that it has
+//! accepted, and ends. It needs the crate `libc` for the signal.
 //!
 //! ```no_run
 #![doc = include_str!("../tests/demo/hello.rs")]

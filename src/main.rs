@@ -136,7 +136,7 @@ fn dispatch(invocation: io::Result<Invocation>) -> Result<i32, Failure> {
             print(&text)?;
             return Ok(match condition {
                 Condition::Serving => 0,
-                Condition::NoWorker => NO_WORKER,
+                Condition::NoneServes => NO_WORKER,
                 Condition::StartsFail => STARTS_FAIL,
                 Condition::Ending => ENDING,
                 Condition::OtherStatusFile => OTHER_STATUS_FILE,

@@ -76,7 +76,7 @@ pub fn split(
     let mut options = ParsedOptions::default();
     let mut program = Vec::new();
     while !splitter.take_double_dash() {
-        // lexopt fails only if the value of the option before was not taken, and it always is.
+        // lexopt fails only if the option before has a value that was not taken. This loop always takes it.
         let next = splitter.parser.next();
         let argument = next.map_err(|_| Error::statement("cannot split the command line"))?;
         let (option, attached) = match argument {

@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The signals that control start_server, that it uses itself, whose action its workers inherit, or that show a fault of
-/// its own.
+/// The signals that control start_server, that it uses itself, whose action its workers inherit, or that show a fault
+/// of its own.
 const NOT_FORWARDED: [Signal; 12] = [
     Signal::HUP,
     Signal::INT,

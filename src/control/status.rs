@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 pub enum Condition {
     /// A worker is serving, or no status file was given.
     Serving,
-    NoWorker,
+    NoneServes,
     /// A worker is serving, but the last newer one has failed to start.
     StartsFail,
     Ending,
@@ -60,7 +60,7 @@ fn condition(view: &View) -> Condition {
     if view.activity() == Some(Activity::Ending) {
         Condition::Ending
     } else if view.newest().is_none() {
-        Condition::NoWorker
+        Condition::NoneServes
     } else if details.is_some_and(|details| details.start_failure.is_some()) {
         Condition::StartsFail
     } else {

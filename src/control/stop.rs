@@ -15,7 +15,9 @@ pub fn stop(pid_file: &Path, timeout: Timeout) -> Result<(), ControlError> {
     let sockets = Sockets::of(&pid_file);
     send(&pid_file, Signal::TERM)?;
     let incomplete = format!("process {} has not ended yet", pid_file.pid);
-    wait_until(timeout, incomplete, || (!pid_file.is_held()).then_some(()))?;
+    wait_until(timeout, incomplete, || {
+        (!pid_file.is_running()).then_some(())
+    })?;
     for holder in sockets.holders() {
         progress::write(&format!("{holder} still holds a socket of start_server\n"));
     }

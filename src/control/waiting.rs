@@ -11,7 +11,7 @@ use std::time::Duration;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// After five seconds without a change, a line says what the command is waiting for.
-const QUIET_LOOKS: u32 = 50;
+const QUIET_CHECKS: u32 = 50;
 
 /// The wait of a command for its outcome.
 pub(super) struct Wait<'a> {
@@ -57,7 +57,7 @@ impl Wait<'_> {
             if let Some(answer) = look(&view, &mut self.progress) {
                 return Some(Ok(answer));
             }
-            if !self.pid_file.is_held() {
+            if !self.pid_file.is_running() {
                 let text = format!("process {pid} ended before the {what} was complete");
                 return Some(Err(Error::statement(text)));
             }
@@ -65,7 +65,7 @@ impl Wait<'_> {
                 return Some(Err(ending));
             }
             quiet = if view == seen { quiet + 1 } else { 0 };
-            if quiet == QUIET_LOOKS {
+            if quiet == QUIET_CHECKS {
                 quiet = 0;
                 self.progress.print(&(self.awaited)(&view));
             }

@@ -12,7 +12,7 @@ use std::io;
 use std::time::Duration;
 
 /// The pause between two looks at the groups of workers that have exited.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The exit of a child.
 pub(super) enum Exit {
@@ -73,7 +73,7 @@ impl Children {
                 None => reap(pid),
             });
         }
-        self.next_look = (!self.kept.is_empty()).then(|| now + LOOK_INTERVAL);
+        self.next_look = (!self.kept.is_empty()).then(|| now + CHECK_INTERVAL);
         exits
     }
 
@@ -92,7 +92,7 @@ impl Children {
     }
 
     /// A child that has exited and is not kept. As process 1 we also have children that we do not know. They are reaped
-    /// when no worker is kept: until then the system may name that worker again and again.
+    /// when no worker is kept: until then the system may name the kept one again and again.
     fn next_exited(&self, workers: &[Worker], others: &[Pid]) -> Option<Pid> {
         let is_kept = |pid: &Pid| self.kept.iter().any(|kept| kept.leader == *pid);
         let known = workers.iter().map(|worker| worker.pid);
@@ -121,8 +121,8 @@ impl Children {
     }
 }
 
-/// Returns a live process in the group of a worker that has exited. On a system that does not tell, the group is taken
-/// for empty.
+/// Returns a live process in the group of a worker that has exited, or the leader if this is unknown at the moment. On
+/// a system that never tells, kills the group and returns `None`.
 fn live_member(leader: Pid, last: Option<Pid>) -> Option<Pid> {
     match group::live_member(leader, last) {
         Ok(member) => member,
@@ -130,7 +130,7 @@ fn live_member(leader: Pid, last: Option<Pid>) -> Option<Pid> {
             kill_group(leader);
             None
         }
-        // Descriptors may be short at the moment. Somebody may be left, so there is one more look.
+        // Descriptors may be short at the moment. A process may be left, so there is one more check.
         Err(_) => Some(leader),
     }
 }

@@ -196,7 +196,7 @@ impl Daemon {
         self.update_details();
         if self.supervisor.is_finishing() {
             self.service_manager.stopping();
-        } else if self.supervisor.is_up() {
+        } else if self.supervisor.is_idle() {
             self.service_manager.ready();
         }
     }
@@ -204,12 +204,12 @@ impl Daemon {
     /// Handles the exits of children. If one of them was still starting, its report is handled before its exit.
     fn on_children(&mut self, signals: Received, report_has_come: bool) {
         let now = self.waiter.now;
-        let must_look = self
+        let check_is_due = self
             .workers
             .children
             .deadline()
             .is_some_and(|time| time <= now);
-        let exits = if signals.has(libc::SIGCHLD) || must_look {
+        let exits = if signals.has(libc::SIGCHLD) || check_is_due {
             let others = [self.upgrader.trial_pid(), self.log.command_pid()];
             let others: Vec<Pid> = others.into_iter().flatten().collect();
             self.workers

@@ -1,4 +1,4 @@
-//! The folders and files that the options name, checked before anything is bound or created.
+//! The checks of the folders and files that the options name, before anything is bound or created.
 
 use crate::cli::{LogTarget, Options};
 use crate::error::{Error, Reason};
@@ -71,8 +71,8 @@ fn refuse_same_file(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// Something that two paths have in common if, and only if, they lead to the same file: the identity of the file or,
-/// while there is none, that of its folder, and its name.
+/// Identifies the file at a path, so that two paths to one file are found. A file that exists is identified by itself,
+/// and any other one by its folder and its name.
 fn place(path: &Path) -> Option<((u64, u64), Option<&OsStr>)> {
     if let Ok(file) = fs::metadata(path) {
         return Some((identity(&file), None));

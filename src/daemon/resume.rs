@@ -59,8 +59,8 @@ impl Daemon {
         daemon.workers.restore(state).map_err(lost)?;
         daemon.report_upgrade(&state.origin);
         daemon.settings.read(&mut daemon.log.lines);
-        // A child may have exited just before the upgrade, and its SIGCHLD may be lost: the program before has handled it,
-        // or the system has dropped it.
+        // A child may have exited just before the upgrade. The old program may have taken its SIGCHLD without reaping
+        // it, or the system has dropped the signal.
         process::signal(process::id(), libc::SIGCHLD)
             .map_err(|error| Error::action("look for exits", "", error))?;
         Ok(daemon)

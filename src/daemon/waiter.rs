@@ -94,7 +94,7 @@ impl Waiter {
                 return unknown;
             }
         }
-        // A blocked log, which comes after the channels, has no channel to go with it.
+        // The last interest may be that of the log. It has no channel, and zip leaves it out.
         let has_sent = workers.channels(before).zip(&interests[reports..]);
         Woken {
             by_signal: interests[0].happened(),

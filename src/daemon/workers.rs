@@ -73,7 +73,8 @@ impl Workers {
         self.starting.as_ref().map(|forked| forked.report.as_fd())
     }
 
-    /// Reads the report if it has come, or if its child has exited. It is an error if the child could not become a worker.
+    /// Reads the report if it has come, or if its child has exited. It is an error if the child could not become a
+    /// worker.
     pub fn take_report(&mut self, has_come: bool, exits: &[Exit]) -> Option<Result<(), Error>> {
         let is_dead = |child: Pid| exits.iter().any(|exit| exit.pid() == child);
         let forked = self

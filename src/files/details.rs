@@ -20,7 +20,7 @@ pub struct Details {
     pub pid: Pid,
     pub started: Date,
     pub activity: Activity,
-    /// All live workers, oldest first.
+    /// All workers that have not been reaped, oldest first.
     pub workers: Vec<WorkerDetails>,
     /// The last start, if it failed.
     pub start_failure: Option<FailureDetails>,

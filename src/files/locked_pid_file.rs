@@ -40,7 +40,7 @@ impl LockedPidFile {
         })?;
         let unusable = |reason| Absent::Unusable(refuse(path, reason));
         let pid = read_pid(&file).map_err(unusable)?;
-        if !is_held(&file) {
+        if !is_locked(&file) {
             let reason =
                 format!("start_server is not running: process {pid} does not hold the lock");
             return Err(Absent::NotRunning(refuse(path, reason)));
@@ -76,8 +76,8 @@ impl LockedPidFile {
 
     /// Whether its start_server is still running. When it has ended, the lock may belong to another process that has
     /// waited for it.
-    pub fn is_held(&self) -> bool {
-        is_held(&self.file)
+    pub fn is_running(&self) -> bool {
+        is_locked(&self.file)
             && holders::has_locked(self.pid, &self.file).unwrap_or_else(|| self.is_at_path())
     }
 
@@ -91,11 +91,11 @@ pub fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     Ok(identity(&fs::metadata(path)?) == identity(&file.metadata()?))
 }
 
-/// Makes sure that no running start_server holds this pid file, and that it is a pid file if it is there. Called before
+/// Makes sure that no other process has locked this pid file, and that it is a pid file if it is there. Called before
 /// the start-up creates anything.
 pub fn check_free(path: &Path) -> Result<(), Error> {
     match open_regular(path, OpenOptions::new().read(true)) {
-        Ok(file) if is_held(&file) => Err(refuse_locked(path, &file)),
+        Ok(file) if is_locked(&file) => Err(refuse_locked(path, &file)),
         Ok(file) => check_may_overwrite(path, &file).map_err(|reason| refuse(path, reason)),
         // `PidFile::lock` reports the error.
         Err(_) => Ok(()),
@@ -124,8 +124,8 @@ fn check_owner(path: &Path, file: &File, is_trusted: impl Fn(u32) -> bool) -> Re
     }
 }
 
-/// Whether a start_server holds its exclusive lock. While it does, no shared lock is granted.
-pub fn is_held(file: &File) -> bool {
+/// Whether another process has an exclusive lock on the file, as each start_server has. An error counts as no.
+pub fn is_locked(file: &File) -> bool {
     match fd::try_lock(file.as_fd(), Lock::Shared) {
         Ok(Locked::HeldByAnother) => true,
         Ok(Locked::Acquired) => {
@@ -146,7 +146,7 @@ pub fn refuse_locked(path: &Path, file: &File) -> Error {
         Some(pid) => format!("process {pid}"),
         None => "another process".to_string(),
     };
-    let reason = if is_held(file) && !is_stale {
+    let reason = if is_locked(file) && !is_stale {
         format!("start_server is already running as {holder}")
     } else {
         format!("{holder} holds a lock on it")

@@ -40,13 +40,13 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     file::check_write_access(folder_of(path))
 }
 
-/// The folder that a path leads through to its last component.
+/// The folder that contains the last component of a path.
 pub fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     folder.unwrap_or(Path::new("."))
 }
 
-/// Whether a user who is not trusted can make files in a folder, because it belongs to him or is like /tmp.
+/// Whether a folder belongs to a user who is not trusted, or has the sticky bit like /tmp.
 pub fn is_shared(folder: &Path, is_trusted: impl Fn(u32) -> bool) -> io::Result<bool> {
     let folder = fs::metadata(folder)?;
     Ok(folder.mode() & STICKY != 0 || !is_trusted(folder.uid()))
@@ -69,7 +69,7 @@ record! {
 }
 
 impl OwnedFile {
-    /// The file with this metadata, which we have created, is ours. It is at `path`, or is renamed to it next.
+    /// Takes ownership of a file that we have created. It is at `path`, or is renamed to it next.
     pub fn new(path: &Path, role: &str, metadata: &Metadata) -> OwnedFile {
         OwnedFile(SavedFile {
             role: role.to_string(),
@@ -79,7 +79,7 @@ impl OwnedFile {
         })
     }
 
-    /// Another file that we have created now has the path, and has this metadata.
+    /// Takes ownership of another file of ours, which is at the path now. The one before is gone.
     pub fn set_metadata(&mut self, metadata: &Metadata) {
         (self.0.device, self.0.inode) = identity(metadata);
     }

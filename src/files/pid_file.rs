@@ -1,7 +1,7 @@
 //! The pid file of this process: the line `PID`, and a lock that is held for as long as start_server lives.
 
 use crate::error::Error;
-use crate::files::locked_pid_file::{check_may_overwrite, is_at, is_held, refuse, refuse_locked};
+use crate::files::locked_pid_file::{check_may_overwrite, is_at, is_locked, refuse, refuse_locked};
 use crate::files::owned::{open_regular, OwnedFile, SavedFile};
 use crate::saved::record;
 use crate::sys::fd::{self, Lock, Locked};
@@ -51,10 +51,10 @@ impl PidFile {
             };
             match fd::try_lock(file.as_fd(), Lock::Exclusive).map_err(fail)? {
                 Locked::Acquired => {}
-                Locked::HeldByAnother if attempt == ATTEMPTS || is_held(&file) => {
+                Locked::HeldByAnother if attempt == ATTEMPTS || is_locked(&file) => {
                     return Err(refuse_locked(path, &file));
                 }
-                // Another process held a shared lock for a moment, in `is_held`.
+                // Another process held a shared lock for a moment, in `is_locked`.
                 Locked::HeldByAnother => {
                     // This poll only waits. If it fails, the next attempt comes sooner, which does no harm.
                     let _ = poll::wait(&mut [], Some(POLL_INTERVAL));

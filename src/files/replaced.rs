@@ -1,6 +1,6 @@
 //! A file that start_server keeps up to date: it is replaced as a whole, by a rename.
 
-use crate::files::locked_pid_file::is_held;
+use crate::files::locked_pid_file::is_locked;
 use crate::files::owned::{check_regular, open_regular, OwnedFile, SavedFile};
 use crate::supervisor::policy::Time;
 use crate::sys::fd::{self, Lock};
@@ -68,7 +68,7 @@ impl ReplacedFile {
             check_regular(&metadata)?;
         }
         let opened = open_regular(&self.path, OpenOptions::new().read(true));
-        if let Some(file) = opened.ok().filter(is_held) {
+        if let Some(file) = opened.ok().filter(is_locked) {
             let holder = holders::any_locker(&file);
             let holder = holder.map_or(String::new(), |pid| format!(": process {pid}"));
             let reason = format!("a running start_server writes it{holder}");

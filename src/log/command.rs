@@ -151,8 +151,8 @@ impl LogCommand {
         }
     }
 
-    /// Starts the command once more for the last lines, if it is not running. A service manager that signals all processes
-    /// at once ends it too early. The command sees the end of the pipe when start_server exits.
+    /// Starts the command once more for the last lines, if it is not running. A service manager that signals all
+    /// processes at once ends it too early. The command sees the end of the pipe when start_server exits.
     pub fn tick_at_exit(&mut self, now: Time, log: &mut Log) {
         let mut rest = [Interest::readable(self.streams[0].as_fd())];
         let polled = poll::wait(&mut rest, Some(Duration::ZERO));

@@ -58,7 +58,7 @@ impl Log {
         self.to_file = fd::is_regular(io::stderr().as_fd());
     }
 
-    /// Adds a line that Perl's start_server logs too, byte for byte.
+    /// Adds a line as Perl's start_server logs it. Control characters in it are escaped.
     pub fn compat(&mut self, line: &str) {
         if self.queue.len() + line.len() >= CAPACITY {
             self.lost += 1;
@@ -117,7 +117,7 @@ impl Log {
         }
     }
 
-    /// Whether lines, or the number of lost lines, wait for poll(2) to find standard error writable.
+    /// Whether lines wait until standard error is writable.
     pub fn is_blocked(&self) -> bool {
         matches!(self.state, LogState::Blocked)
     }

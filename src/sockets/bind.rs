@@ -3,7 +3,7 @@
 use super::folder_lock::lock_folders;
 use super::in_the_way::{check_path, describe_holders, PathState};
 use super::plan::{claimed_numbers, PlannedSocket, SocketSource};
-use super::{BoundSocket, Listeners, Origin, PathAccess, FILE_ROLE};
+use super::{BoundSocket, Listeners, PathAccess, SocketOrigin, FILE_ROLE};
 use crate::cli::endpoint::Endpoint;
 use crate::cli::Options;
 use crate::error::{Error, Reason};
@@ -20,26 +20,26 @@ use std::path::Path;
 
 /// Binds every port and path of the plan. Returns the listeners and lines for the log.
 ///
-/// `orphans` are workers of a start_server that is gone. If one of them holds an address, the error says so.
+/// `left_over` are workers of a start_server that is gone. If one of them holds an address, the error says so.
 ///
 /// # Errors
 /// All errors that can be foreseen are returned before the first socket is bound.
 pub fn bind(
     options: &Options,
     mut plan: Vec<PlannedSocket>,
-    orphans: &[Pid],
+    left_over: &[Pid],
 ) -> Result<(Listeners, Vec<String>), Error> {
     let mut binder = Binder {
         claimed: claimed_numbers(options, &plan)?,
         path_access: PathAccess::new(options),
-        orphans,
+        left_over,
         notes: Vec::new(),
     };
     binder.path_access.owner()?;
     let locks = lock_folders(&options.paths);
     for planned in &mut plan {
         if let SocketSource::Path(path, state) = &mut planned.source {
-            *state = check_path(path, orphans)?;
+            *state = check_path(path, left_over)?;
         }
     }
     // Sockets without a required number get the lowest free numbers, as under Perl.
@@ -65,7 +65,7 @@ struct Binder<'a> {
     /// The numbers that sockets will have in the worker. No socket of ours may have such a number now.
     claimed: Vec<RawFd>,
     path_access: PathAccess,
-    orphans: &'a [Pid],
+    left_over: &'a [Pid],
     notes: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl Binder<'_> {
     fn bind(&mut self, planned: PlannedSocket) -> Result<BoundSocket, Error> {
         let (name, backlog) = (planned.name, planned.backlog);
         let (socket, origin) = match planned.source {
-            SocketSource::Inherited(socket) => (socket, Origin::Inherited),
+            SocketSource::Inherited(socket) => (socket, SocketOrigin::Inherited),
             SocketSource::Port(port, address) => {
                 let socket = self.bind_port(port, &address, backlog)?;
                 // The system may have chosen the port. The address is needed only to bind the port again, on systems
@@ -84,15 +84,15 @@ impl Binder<'_> {
                     address::of_socket(socket.as_fd()).ok()
                 };
                 match chosen {
-                    Some(Address::Inet(chosen)) => (socket, Origin::Port(chosen)),
-                    Some(Address::Unix(_)) | None => (socket, Origin::Port(address)),
+                    Some(Address::Inet(chosen)) => (socket, SocketOrigin::Port(chosen)),
+                    Some(Address::Unix(_)) | None => (socket, SocketOrigin::Port(address)),
                 }
             }
             SocketSource::Path(path, state) => {
                 let (socket, file) = self.bind_path(path, state, backlog).map_err(|reason| {
                     Error::option("path", path, Error::action("bind", "", reason))
                 })?;
-                (socket, Origin::Path(file))
+                (socket, SocketOrigin::Path(file))
             }
         };
         let socket = fd::move_off(socket, |number| self.claimed.contains(&number))
@@ -122,7 +122,7 @@ impl Binder<'_> {
             let mut reason = Reason::from(error).to_string();
             if is_in_use {
                 let holders = holders::of_port(address, backlog.is_some());
-                reason += &describe_holders(&holders, self.orphans);
+                reason += &describe_holders(&holders, self.left_over);
             }
             Error::action("bind", format!("--port={}", port.name), reason)
         })

@@ -18,12 +18,12 @@ pub enum PathState {
 }
 
 /// Refuses a path at which a socket must not be bound.
-pub fn check_path(path: &Path, orphans: &[Pid]) -> Result<PathState, Error> {
-    path_state(path, orphans).map_err(|reason| Error::option("path", path, reason))
+pub fn check_path(path: &Path, left_over: &[Pid]) -> Result<PathState, Error> {
+    path_state(path, left_over).map_err(|reason| Error::option("path", path, reason))
 }
 
 /// The state of a path, or the reason why a socket must not be bound there.
-pub fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
+pub fn path_state(path: &Path, left_over: &[Pid]) -> Result<PathState, Reason> {
     address::check_unix_path(path.as_os_str())?;
     let Ok(metadata) = fs::symlink_metadata(path) else {
         // Usually there is no file. With any other error bind fails too, and reports it.
@@ -36,7 +36,7 @@ pub fn path_state(path: &Path, orphans: &[Pid]) -> Result<PathState, Reason> {
     match socket::probe_unix(path.as_os_str()) {
         Ok(Probe::Abandoned) => Ok(PathState::StaleSocket),
         Ok(Probe::Listening) => {
-            let holders = describe_holders(&holders::of_path(path), orphans);
+            let holders = describe_holders(&holders::of_path(path), left_over);
             Err(format!("another process listens there{holders}").into())
         }
         Err(error) => {
@@ -58,7 +58,7 @@ fn describe(kind: FileType) -> &'static str {
 }
 
 /// Names the processes that hold an address, as the end of a message. The text is empty if no process is known.
-pub fn describe_holders(holders: &[Holder], orphans: &[Pid]) -> String {
+pub fn describe_holders(holders: &[Holder], left_over: &[Pid]) -> String {
     let mut text = String::new();
     for holder in holders {
         text += if text.is_empty() { ": " } else { "; " };
@@ -67,7 +67,7 @@ pub fn describe_holders(holders: &[Holder], orphans: &[Pid]) -> String {
         let parent = parent.filter(|parent| holders::name(*parent) == "start_server");
         if let Some(parent) = parent {
             text += &format!(", a child of process {parent} (start_server)");
-        } else if orphans.contains(&holder.pid) {
+        } else if left_over.contains(&holder.pid) {
             text += ", a worker of a start_server that is gone";
         }
     }

@@ -1,8 +1,8 @@
 //! The sockets that all workers share. start_server keeps them open as long as it runs, so that no connection is lost.
 //!
-//! The options and the sockets that a service manager has made come in. The variables and descriptors for each worker go
-//! out. [`plan`](mod@plan) decides which sockets there will be, and [`bind`](mod@bind) makes them;
-//! [`folder_lock`] and [`in_the_way`] keep us from taking a socket that is in use.
+//! The options and the sockets that a service manager has made come in. The variables and descriptors for each worker
+//! go out. [`plan`](mod@plan) decides which sockets there will be, and [`bind`](mod@bind) makes them; [`folder_lock`]
+//! and [`in_the_way`] keep us from taking a socket that is in use.
 
 pub mod activation;
 mod bind;
@@ -43,15 +43,15 @@ struct BoundSocket {
     socket: OwnedFd,
     /// Its descriptor number in the worker.
     number: RawFd,
-    /// The length of its accept queue; `None` for UDP, and for an inherited socket that no option asks for.
+    /// The length of its listen queue; `None` for UDP, and for an inherited socket that no option asks for.
     backlog: Option<i32>,
-    origin: Origin,
+    origin: SocketOrigin,
     /// A worker has shut it down, and nobody can connect to it any more.
     is_dead: bool,
 }
 
 /// The origin of a socket.
-enum Origin {
+enum SocketOrigin {
     /// It was bound to this address.
     Port(SocketAddr),
     /// It has a file of ours, which is removed when this is dropped.
@@ -115,8 +115,8 @@ impl Listeners {
             backlog: bound.backlog,
         });
         let files = self.sockets.iter().filter_map(|bound| match &bound.origin {
-            Origin::Path(file) => Some(file.save()),
-            Origin::Port(_) | Origin::Inherited => None,
+            SocketOrigin::Path(file) => Some(file.save()),
+            SocketOrigin::Port(_) | SocketOrigin::Inherited => None,
         });
         (sockets.collect(), files.collect())
     }
@@ -131,9 +131,9 @@ impl Listeners {
             let socket = inherit::adopt_fd(saved.fd)?;
             let file = files.iter().position(|file| file.path() == saved.name);
             let origin = match (file, address::of_socket(socket.as_fd())) {
-                (Some(index), _) => Origin::Path(files.remove(index)),
-                (None, Ok(Address::Inet(address))) => Origin::Port(address),
-                (None, _) => Origin::Inherited,
+                (Some(index), _) => SocketOrigin::Path(files.remove(index)),
+                (None, Ok(Address::Inet(address))) => SocketOrigin::Port(address),
+                (None, _) => SocketOrigin::Inherited,
             };
             Ok(BoundSocket {
                 name: saved.name.clone(),
@@ -182,11 +182,11 @@ impl Listeners {
         each.collect()
     }
 
-    /// Listens again on each socket that a worker has shut down. Some workers do so when they exit, to wake their
-    /// threads. The socket is shared, so the shutdown affects every worker.
+    /// Listens again on each socket that a worker has shut down. Some workers shut their sockets down when they exit,
+    /// to wake their threads. The socket is shared, so this affects every worker.
     ///
-    /// Some sockets refuse connections for ever then: Unix sockets on Linux, where SO_ACCEPTCONN does not show it, and all
-    /// sockets on the systems where poll(2) does not show a shutdown. Only binding them again helps.
+    /// Some sockets refuse connections for ever then: Unix sockets on Linux, where SO_ACCEPTCONN does not show it, and
+    /// all sockets on the systems where poll(2) does not show a shutdown. Only binding them again helps.
     pub fn listen_again(&mut self, log: &mut Log) {
         let sockets = self.sockets.iter().map(|bound| bound.socket.as_fd());
         // One system call checks all sockets, because after most exits none is shut down.
@@ -219,8 +219,8 @@ impl BoundSocket {
             Ok(()) | Err(_) => {
                 self.is_dead = true;
                 let until = match self.origin {
-                    Origin::Port(_) | Origin::Path(_) => " until the next restart",
-                    Origin::Inherited => "",
+                    SocketOrigin::Port(_) | SocketOrigin::Path(_) => " until the next restart",
+                    SocketOrigin::Inherited => "",
                 };
                 log.note(&format!(
                     "{name} refuses connections{until}, because a worker has shut it down"

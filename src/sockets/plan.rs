@@ -19,7 +19,7 @@ use std::path::{self, Path, PathBuf};
 pub struct PlannedSocket<'a> {
     pub name: OsString,
     pub source: SocketSource<'a>,
-    /// The length of its accept queue; `None` for UDP, and for an inherited socket that no option asks for.
+    /// The length of its listen queue; `None` for UDP, and for an inherited socket that no option asks for.
     pub backlog: Option<i32>,
     /// The descriptor number that it must have in the worker, if any.
     pub number: Option<RawFd>,
@@ -39,7 +39,7 @@ pub fn plan<'a>(
     options: &'a Options,
     mut inherited: Vec<InheritedSocket>,
 ) -> Result<Vec<PlannedSocket<'a>>, Error> {
-    let mut find = |is_wanted: &dyn Fn(&InheritedSocket) -> bool| {
+    let mut take_inherited = |is_wanted: &dyn Fn(&InheritedSocket) -> bool| {
         let index = inherited.iter().position(is_wanted)?;
         Some(SocketSource::Inherited(inherited.remove(index).socket))
     };
@@ -49,7 +49,7 @@ pub fn plan<'a>(
     for (port, address) in options.ports.iter().zip(resolve(&options.ports)?) {
         plan.push(PlannedSocket {
             name: port.name.clone().into(),
-            source: find(&|socket| socket.is_for_port(port, &address))
+            source: take_inherited(&|socket| socket.is_for_port(port, &address))
                 .unwrap_or(SocketSource::Port(port, address)),
             backlog: (port.transport == Transport::Tcp).then_some(backlog),
             number: port.descriptor,
@@ -59,7 +59,7 @@ pub fn plan<'a>(
     for path in &options.paths {
         plan.push(PlannedSocket {
             name: path.clone().into(),
-            source: find(&|socket| socket.is_for_path(path))
+            source: take_inherited(&|socket| socket.is_for_path(path))
                 .unwrap_or(SocketSource::Path(path, PathState::Free)),
             backlog: Some(backlog),
             number: None,

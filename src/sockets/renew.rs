@@ -1,11 +1,11 @@
-//! Binding a socket again when nobody can connect to it any more: the file of a Unix socket is gone, or a worker has shut
-//! the socket down for ever. The new socket gets the descriptor number of the old one, so the variables of the workers
-//! stay true. Workers that run already keep the old socket.
+//! Binding a socket again when nobody can connect to it any more: the file of a Unix socket is gone, or a worker has
+//! shut the socket down for ever. The new socket gets the descriptor number of the old one, so the variables of the
+//! workers stay true. Workers that run already keep the old socket.
 
 use super::bind::bind_path;
 use super::folder_lock::lock_folders;
 use super::in_the_way::{path_state, PathState};
-use super::{BoundSocket, Listeners, Origin, PathAccess};
+use super::{BoundSocket, Listeners, PathAccess, SocketOrigin};
 use crate::error::{Error, Reason};
 use crate::log::lines::Log;
 use crate::sys::{fd, socket};
@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 impl Listeners {
-    /// Binds each socket again to which nobody can connect. A file of another program at its path is left alone.
+    /// Binds again each socket that nobody can connect to. At its path, a socket on which a process listens and any
+    /// other kind of file are left alone.
     pub fn renew(&mut self, log: &mut Log) {
         for bound in &mut self.sockets {
             let renewed = bound.renew(&self.path_access);
@@ -36,7 +37,7 @@ impl BoundSocket {
     fn renew(&mut self, access: &PathAccess) -> Result<Option<&'static str>, Reason> {
         let is_dead = self.is_dead;
         match &mut self.origin {
-            Origin::Path(file) => {
+            SocketOrigin::Path(file) => {
                 let path = PathBuf::from(&self.name);
                 let is_there = fs::symlink_metadata(&path).is_ok_and(|found| file.is(&found));
                 if is_there && !is_dead {
@@ -55,11 +56,11 @@ impl BoundSocket {
                 file.set_metadata(&metadata);
                 self.put_in_place(socket)?;
             }
-            Origin::Port(address) if is_dead => {
+            SocketOrigin::Port(address) if is_dead => {
                 let socket = socket::bind_inet(address, self.backlog)?;
                 self.put_in_place(socket)?;
             }
-            Origin::Port(_) | Origin::Inherited => return Ok(None),
+            SocketOrigin::Port(_) | SocketOrigin::Inherited => return Ok(None),
         }
         Ok(Some(if is_dead {
             "a worker had shut it down"

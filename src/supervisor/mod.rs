@@ -21,7 +21,7 @@
 //! Delaying       --kill-old-delay is over                Up, and the old workers are signalled
 //!                the current worker exits                as in Up, and the old workers are still serving
 //! Finishing      the last worker exits                   Finished
-//! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and all workers are signalled
+//! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and the workers are signalled (see `on_finish`)
 //! ```
 //!
 //! Pausing follows a failed start. After `--max-start-failures` failed starts in a row, Up follows if an old worker
@@ -61,7 +61,7 @@ pub enum Event {
     SpawnFailed,
     /// The program of the candidate has replaced the fork.
     Executed,
-    /// This worker, or a child of it, says that it is ready.
+    /// This worker is ready. It says so itself, or a process that may speak for it.
     Ready(Pid),
     /// This worker needs this much time, counted from now, to become ready.
     Extend(Pid, Duration),
@@ -92,7 +92,7 @@ pub enum Action {
         pid: Pid,
         signal: Signal,
     },
-    /// Write the status file.
+    /// Write the status file, and report to the service manager.
     Publish(Status),
     /// Log a line that Perl's start_server also logs.
     LogCompat(String),
@@ -113,7 +113,7 @@ pub enum Outcome {
 
 /// The shortest time from one start to the next. Without it, and with `--interval=0`, a program that exits at once
 /// would be started thousands of times a second.
-pub const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+pub const SHORTEST_START_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A worker that was killed this long ago and is still there is logged.
 const SURVIVOR_LOGGED_AFTER: Duration = Duration::from_secs(5);
@@ -123,14 +123,14 @@ pub struct Supervisor {
     phase: Phase,
     /// The generation of the last start, even if it failed.
     generation: Generation,
-    /// All live workers, oldest first. At most one is the candidate, and at most one is current.
+    /// All workers that have not been reaped, oldest first. At most one is the candidate, and at most one is current.
     workers: Vec<Worker>,
     /// The time of the last start, even if it failed.
     last_start: Time,
     /// At least one HUP came during Starting or Delaying: one more restart follows.
     restart_again: bool,
-    /// The number of failed starts in a row. A restart sets it to 0, and so does the death of a worker that had been up
-    /// for the interval.
+    /// The number of failed starts in a row, without failed forks. It becomes 0 at a restart, when a restart is given
+    /// up, and when a worker dies whose start has not failed.
     failures: u32,
     /// The last failed start, until a worker passes its check.
     start_failure: Option<StartFailure>,
@@ -146,7 +146,7 @@ pub struct Supervisor {
 enum Phase {
     /// A worker is being started.
     Starting(StartReason, StartStep),
-    /// The current worker is up and nothing is in progress.
+    /// No worker is being started. Old workers may still be finishing.
     Up { since: Time },
     /// The current worker and the old ones serve side by side.
     Delaying { since: Time, until: Time },
@@ -159,9 +159,9 @@ enum Phase {
 words! {
     /// The reason for a start. It is saved in the field `vacancy`.
     pub enum StartReason {
-        /// There is no current worker: this is the first start, or the current worker has exited.
+        /// No worker serves: this is the first start, or the current worker has exited.
         #[default]
-        NoWorker = "true",
+        NoneServes = "true",
         /// The new worker replaces old ones. They are signalled when it has passed its check.
         Restart = "false",
     }
@@ -235,7 +235,7 @@ impl Supervisor {
     pub fn start(now: Time) -> (Supervisor, Vec<Action>) {
         let generation = 1;
         let supervisor = Supervisor {
-            phase: Phase::Starting(StartReason::NoWorker, StartStep::Forking),
+            phase: Phase::Starting(StartReason::NoneServes, StartStep::Forking),
             generation,
             workers: Vec::new(),
             last_start: now,
@@ -296,8 +296,8 @@ impl Supervisor {
         workers.chain(phase_ends).min()
     }
 
-    /// Whether the current worker is up and nothing is in progress.
-    pub fn is_up(&self) -> bool {
+    /// Whether the current worker is up and no other one is being started.
+    pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Up { .. })
     }
 
@@ -312,12 +312,12 @@ impl Supervisor {
         workers.any(|worker| worker.pid == pid && worker.role == Role::Candidate)
     }
 
-    /// All live workers, oldest first.
+    /// All workers that have not been reaped, oldest first.
     pub fn workers(&self) -> &[Worker] {
         &self.workers
     }
 
-    /// Returns the present content of the status file.
+    /// Returns the state to publish.
     pub fn status(&self) -> Status {
         let workers = self.workers.iter();
         let passed = workers.filter(|worker| worker.role != Role::Candidate);
@@ -330,7 +330,7 @@ impl Supervisor {
     /// Returns the state that the control commands can see.
     pub fn report(&self) -> Report {
         let activity = match self.phase {
-            Phase::Starting(StartReason::NoWorker, _) => Activity::Starting,
+            Phase::Starting(StartReason::NoneServes, _) => Activity::Starting,
             Phase::Starting(StartReason::Restart, _) | Phase::Delaying { .. } => {
                 Activity::Restarting
             }
@@ -445,7 +445,7 @@ impl Supervisor {
         }
     }
 
-    /// The rest of the worker's process group is told to finish, if it has not been told with the worker.
+    /// Tells the rest of a worker's process group to finish, unless it was told together with the worker.
     fn on_left_others(&mut self, pid: Pid, status: WaitStatus, reaction: &mut Reaction) {
         let mut workers = self.workers.iter_mut();
         let Some(worker) = workers.find(|worker| worker.pid == pid && worker.role.is_up()) else {
@@ -478,9 +478,9 @@ impl Supervisor {
         let why = if matches!(self.phase, Phase::Delaying { .. }) {
             StartReason::Restart
         } else {
-            StartReason::NoWorker
+            StartReason::NoneServes
         };
-        if self.is_crash(worker, reaction) {
+        if self.died_too_soon(worker, reaction) {
             return self.on_start_failed(why, FailureCause::Exited(status), reaction);
         }
         self.failures = 0;
@@ -489,8 +489,9 @@ impl Supervisor {
     }
 
     /// Whether this worker, which has just exited, said that it was ready and did not live for the interval after that.
-    /// Its start counts as a failed one, or a program that crashes at its first request would be started without end.
-    fn is_crash(&self, worker: &Worker, reaction: &Reaction) -> bool {
+    /// Its start counts as a failed one. Otherwise a program that crashes at its first request would be started without
+    /// end.
+    fn died_too_soon(&self, worker: &Worker, reaction: &Reaction) -> bool {
         let (Phase::Up { since } | Phase::Delaying { since, .. }) = self.phase else {
             return false;
         };
@@ -545,7 +546,7 @@ impl Supervisor {
         reaction.log_note(format!(
             "giving up the restart after {failures} failed starts, generation {generation} is still serving"
         ));
-        // A HUP that came meanwhile causes the next restart at once. This restart has not failed yet.
+        // A HUP that came meanwhile causes the next restart at once. Nothing is given up then.
         if let Some(failure) = &mut self.start_failure {
             failure.given_up = !self.restart_again;
         }
@@ -643,7 +644,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker that was not reached is told again by the next restart or TERM.
+    /// Lets the next restart or TERM tell this worker again, which the signal did not reach.
     fn on_signal_failed(&mut self, pid: Pid) {
         let mut workers = self.workers.iter_mut();
         if let Some(worker) = workers.find(|worker| worker.pid == pid) {
@@ -732,7 +733,7 @@ impl Supervisor {
         self.start_failure = None;
         self.publish(reaction);
         match why {
-            StartReason::NoWorker => self.enter_up(reaction.now, reaction),
+            StartReason::NoneServes => self.enter_up(reaction.now, reaction),
             StartReason::Restart => self.replace_old_workers(reaction),
         }
     }
@@ -757,7 +758,8 @@ impl Supervisor {
         self.phase = Phase::Delaying { since, until };
     }
 
-    /// Ends a restart. `since` is the time at which the current worker passed its check.
+    /// Tells the old workers to finish, which is the last step of a restart. `since` is the time at which the current
+    /// worker passed its check.
     fn signal_old_workers(&mut self, since: Time, reaction: &mut Reaction) {
         reaction.log_compat("killing old workers".to_string());
         let old = |worker: &&mut Worker| worker.role == Role::Old && is_unsignalled(worker);
@@ -804,7 +806,7 @@ impl Supervisor {
 
     /// Starts a worker at once, or after a pause if the last start is too recent.
     fn spawn_or_pause(&mut self, why: StartReason, reaction: &mut Reaction) {
-        if reaction.now >= self.last_start + SHORTEST_PAUSE {
+        if reaction.now >= self.last_start + SHORTEST_START_INTERVAL {
             self.spawn(why, reaction);
         } else {
             self.pause(why, reaction.now);
@@ -821,7 +823,7 @@ impl Supervisor {
 
     /// Pauses until this time, or longer if the last start is still too recent then.
     fn pause(&mut self, why: StartReason, until: Time) {
-        let until = until.max(self.last_start + SHORTEST_PAUSE);
+        let until = until.max(self.last_start + SHORTEST_START_INTERVAL);
         self.phase = Phase::Starting(why, StartStep::Pausing { until });
     }
 
@@ -847,8 +849,8 @@ fn kill_time(worker: &Worker, policy: &Policy) -> Option<Time> {
     }
 }
 
-/// Whether no signal to finish was sent to this worker. Each gets one: a second one could end it in the middle of a
-/// request.
+/// Whether no signal to finish was sent to this worker. A restart sends no second one, which could end the worker in
+/// the middle of a request.
 fn is_unsignalled(worker: &Worker) -> bool {
     worker.stop == StopState::NotSignalled
 }

@@ -8,10 +8,12 @@ use std::time::Duration;
 /// A point in time, as the time since a fixed point, on a clock that never goes back.
 pub type Time = Duration;
 
-/// The times, signals and limits. They can change while start_server runs, because the daemon reads envdir again.
+/// The times, signals and limits. Those that are also variables can change while start_server runs, because the daemon
+/// reads envdir again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The time for which a new worker must live to pass its check.
+    /// The time for which a new worker must live to pass its check without `--ready`. It is also the shortest time from
+    /// a failed start to the next one.
     pub interval: Duration,
     pub signal_on_hup: Signal,
     pub signal_on_term: Signal,
@@ -31,7 +33,7 @@ pub struct Policy {
     pub kill_mode: KillMode,
 }
 
-/// The defaults of Perl's start_server.
+/// The defaults, with which start_server behaves as Perl's does.
 impl Default for Policy {
     fn default() -> Policy {
         Policy {
@@ -88,8 +90,9 @@ const AUTO_RESTART_INTERVAL: Duration = Duration::from_secs(360);
 const AUTO_RESTART_KILL_OLD_DELAY: Duration = Duration::from_secs(5);
 
 impl Policy {
-    /// Returns this policy, which comes from the options alone, with the values that variables give: the options that
-    /// are also variables, the inherited environment and envdir.
+    /// Returns this policy with the values of `auto_restart`, `kill_old_delay` and `kill_timeout` that the variables
+    /// give. Options, the inherited environment and envdir set the variables. A variable that is not set means the
+    /// default.
     ///
     /// `variable` looks up one variable. If its value is not a number of seconds, the variable counts as not set,
     /// and `warnings` get a sentence about it.

@@ -387,7 +387,7 @@ impl World {
         );
         let paused = self
             .last_start
-            .is_none_or(|at| self.now >= at + SHORTEST_PAUSE);
+            .is_none_or(|at| self.now >= at + SHORTEST_START_INTERVAL);
         self.promise(
             paused && self.now >= self.no_start_before,
             "there is a pause between starts",

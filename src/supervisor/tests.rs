@@ -267,7 +267,7 @@ fn a_current_worker_that_exits_is_replaced_at_once_but_never_within_the_shortest
     scenario.exit(102, 11);
     assert_eq!(
         scenario.supervisor.deadline(&scenario.policy),
-        Some(scenario.now + SHORTEST_PAUSE)
+        Some(scenario.now + SHORTEST_START_INTERVAL)
     );
 }
 
@@ -888,7 +888,7 @@ fn the_rest_of_a_dead_worker_is_told_once_and_counts_as_old() {
 #[test]
 fn every_phase_is_saved_in_the_words_of_version_0_1_0() {
     let (since, until, now) = (Time::from_secs(1), Time::from_secs(5), Time::from_secs(2));
-    let starting = |step| Phase::Starting(StartReason::NoWorker, step);
+    let starting = |step| Phase::Starting(StartReason::NoneServes, step);
     let executing = StartStep::Executing { until: None };
     let checking = StartStep::Checking { until: Some(until) };
     let table = [

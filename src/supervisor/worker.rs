@@ -73,23 +73,23 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub activity: Activity,
-    /// All live workers, oldest first.
+    /// All workers that have not been reaped, oldest first.
     pub workers: Vec<Worker>,
     /// Present if the last start failed.
     pub start_failure: Option<StartFailure>,
-    /// The number of times that a current worker has died unexpectedly in this process.
+    /// The number of times that a current worker has died unexpectedly since the start or the last upgrade.
     pub deaths: u64,
 }
 
 words! {
     /// The activity of start_server.
     pub enum Activity {
-        /// There is no current worker, and one is being started.
+        /// A worker is being started, and no other one serves.
         #[default]
         Starting = "starting",
-        /// The current worker is up and nothing is in progress.
+        /// No worker is being started. Old workers may still be finishing.
         Up = "up",
-        /// The current worker is being replaced.
+        /// A worker is being started while an old one serves, or `--kill-old-delay` is not over.
         Restarting = "restarting",
         /// No worker is started any more.
         Ending = "ending",
@@ -100,7 +100,7 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartFailure {
     pub failed: Generation,
-    /// `--max-start-failures` is reached: no start follows until the next HUP.
+    /// `--max-start-failures` was reached: no further attempt is made for this restart.
     pub given_up: bool,
     pub cause: FailureCause,
 }

@@ -32,8 +32,8 @@ pub fn bind_datagrams(folder: &Path, name: &str) -> io::Result<OwnedFd> {
     fd::set_nonblocking(socket.as_fd())?;
     identify_senders(socket.as_fd())?;
     if cfg!(not(target_os = "linux")) {
-        // The default queue is short, and has no room for a worker that sends many messages at once. If the queue cannot
-        // be made longer, such a worker gets an error.
+        // The default queue is short, and has no room for a worker that sends many messages at once. If the queue
+        // cannot be made longer, such a worker gets an error.
         let _ = socket::set_option(
             socket.as_fd(),
             libc::SOL_SOCKET,
@@ -97,8 +97,8 @@ pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<Received> {
     receive_with_room(socket, buffer, &mut [0; CONTROL_SIZE / 8])
 }
 
-/// The size in bytes of the buffer for control messages. On Linux the credentials of the sender fill it. The kernel then
-/// has no room for descriptors and closes all of them, and one signal ends the wait for their end.
+/// The size in bytes of the buffer for control messages. On Linux the credentials of the sender fill it. The kernel
+/// then has no room for descriptors and closes all of them, and one signal ends the wait for their end.
 #[cfg(target_os = "linux")]
 const CONTROL_SIZE: usize =
     // SAFETY: CMSG_SPACE only calculates.

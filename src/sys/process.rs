@@ -69,8 +69,8 @@ fn numbers(text: &str) -> Vec<u32> {
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Makes a pipe from which `text` can be read. A child writes the part for which the pipe has no room. It ends after the
-/// whole text, or with the last reader.
+/// Makes a pipe from which `text` can be read. A child writes the part for which the pipe has no room. It ends after
+/// the whole text, or with the last reader.
 pub fn pipe_containing(text: &[u8]) -> io::Result<OwnedFd> {
     let (reader, writer) = fd::pipe()?;
     fd::set_nonblocking(writer.as_fd())?;
@@ -105,9 +105,9 @@ fn fill(pipe: BorrowedFd, rest: &mut &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes all descriptors of a child but one. If the child kept the others, it would hold our sockets, our locks and our
-/// caller's output when we have ended, and it would wait for ever as a reader of its own pipe. Ours are low numbers:
-/// each was the lowest free one above a small number.
+/// Closes all descriptors of a child but one. If the child kept the others, it would hold our sockets, our locks and
+/// our caller's output when we have ended, and it would wait for ever as a reader of its own pipe. Ours are low
+/// numbers: each was the lowest free one above a small number.
 fn close_all_but(kept: RawFd) {
     const HIGHEST: RawFd = 65_535;
     for number in (0..=HIGHEST).filter(|number| *number != kept) {

@@ -1,9 +1,9 @@
-//! Signals: one handler notes each signal and writes a byte into a pipe, which wakes poll.
+//! Signals: one handler notes each signal below 32 and writes a byte into a pipe, which wakes poll.
 //!
-//! Every signal that ends a process is caught, so that no stray signal ends the service. execve resets caught signals
-//! to their defaults, so the child need not reset any for its worker. If the handler runs in that child between fork
-//! and execve, it restores the default and raises the signal again. This is cheaper than blocking all signals around
-//! every fork, and loses no signal.
+//! Every signal that would end the process is caught if it can be, so that no stray signal ends the service. execve
+//! resets caught signals to their defaults, so the child need not reset any for its worker. If the handler runs in that
+//! child between fork and execve, it restores the default and raises the signal again. This is cheaper than blocking
+//! all signals around every fork, and loses no signal.
 //!
 //! Differences between systems:
 //! - The signals and their numbers differ. Only the BSDs and macOS have SIGINFO (Ctrl-T) and SIGEMT, and only Linux has
@@ -40,7 +40,7 @@ const LEFT_ALONE: [libc::c_int; 8] = [
     libc::SIGWINCH,
 ];
 
-/// The highest signal number of any system.
+/// The highest signal number that is caught. The systems other than Linux have different ones, up to this one.
 const HIGHEST: libc::c_int = if cfg!(target_os = "linux") { 64 } else { 126 };
 
 /// The signals of a fault in the program itself. The program survives those that kill(2) sends. After a real fault the
@@ -53,8 +53,8 @@ const FAULTS: [libc::c_int; 5] = [
     libc::SIGTRAP,
 ];
 
-/// The number of these signals since the last drain. After more than [`MOST_FAULTS`] of them the next one has its default
-/// action, which ends the process with a core dump.
+/// The number of these signals since the last drain. After more than [`MOST_FAULTS`] of them the next one has its
+/// default action, which ends the process with a core dump.
 static FAULT_COUNT: AtomicU32 = AtomicU32::new(0);
 const MOST_FAULTS: u32 = 10_000;
 
@@ -68,7 +68,7 @@ pub struct Signals {
 pub struct Received(u32);
 
 impl Signals {
-    /// Catches all signals for this process, and unblocks those that the caller may have blocked. Those in `also` are
+    /// Catches the signals for this process, and unblocks those that the caller may have blocked. Those in `also` are
     /// caught, too, even if they usually keep their default action.
     pub fn catch(also: &[libc::c_int]) -> io::Result<Signals> {
         let (wake, writer) = fd::pipe()?;
@@ -146,7 +146,7 @@ impl Received {
     }
 }
 
-/// Blocks all signals, which stay pending until they are caught.
+/// Blocks all signals. Those that come stay pending until they are unblocked.
 pub fn block() {
     set_mask(libc::sigfillset);
 }

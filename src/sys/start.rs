@@ -2,8 +2,8 @@
 //!
 //! The standard library prepares for threads and for reporting a stack overflow: it reads /proc/self/maps and maps a
 //! second stack. This program needs neither. It needs the rest, which is done here: the standard descriptors are open,
-//! SIGPIPE is ignored, and the arguments are collected, as not every C library passes them to the standard library. They
-//! and the environment are used where they lie, without a copy.
+//! SIGPIPE is ignored, and the arguments are collected, as not every C library passes them to the standard library.
+//! They and the environment are used where they lie, without a copy.
 //!
 //! Measured with Rust 1.95 on x86_64 Linux with glibc, against a build with an ordinary `main` that reads `environ`:
 //! the ordinary executable is 6% larger (342,072 instead of 321,816 bytes), makes 17 more system calls for `--version`

@@ -21,8 +21,8 @@ const MAX_TOTAL: usize = 16 << 20;
 /// The most warnings of one reading.
 const MAX_WARNINGS: usize = 500;
 
-/// Reads all variables. `warnings` get a sentence about each file that is ignored and should not be there, up to
-/// five hundred. Empty files, unreadable files and directories are ignored without a warning, and so is a missing envdir.
+/// Reads all variables. `warnings` get a sentence about each file that is ignored and should not be there, up to five
+/// hundred. Empty files, unreadable files and directories are ignored without a warning, and so is a missing envdir.
 ///
 /// # Errors
 /// An error that does not depend on a single file: no free descriptor, no memory, a disk error, or too many files or

@@ -75,8 +75,8 @@ const MAX_DATAGRAM: usize = 4096;
 /// The most datagrams that are read from one worker in a turn, so that a flood of them does not delay the others.
 const MAX_PER_TURN: usize = 16;
 
-/// The longest time for reading from one worker in a turn, apart from the last datagram. Each may come with a descriptor
-/// that takes long to close.
+/// The longest time for reading from one worker in a turn, apart from the last datagram. Each may come with a
+/// descriptor that takes long to close.
 const MAX_TIME_PER_TURN: Duration = Duration::from_millis(100);
 
 /// The most datagrams that are read from one worker in a second. A worker that sends more waits for room in the queue,

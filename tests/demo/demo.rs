@@ -66,8 +66,8 @@ fn demonstrate() -> Result<usize> {
     Ok(failed)
 }
 
-/// Makes requests for some seconds, each by a new connection, with restarts between them. Returns the number of requests
-/// and of those that failed.
+/// Makes requests for some seconds, each by a new connection, with restarts between them. Returns the number of
+/// requests and of those that failed.
 fn load(server: &mut Child, port: &str) -> Result<(usize, usize)> {
     // The first request waits in the queue of the socket until hello is up. It fails before the socket is bound.
     while request(port).is_err() {

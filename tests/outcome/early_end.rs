@@ -35,8 +35,8 @@ fn is_fork(name: &String) -> bool {
     ["fork", "clone", "clone3"].contains(&name.as_str())
 }
 
-/// The calls of a start, from the first one of start_server itself to the fork of its worker. strace counts the calls of
-/// each name.
+/// The calls of a start, from the first one of start_server itself to the fork of its worker. strace counts the calls
+/// of each name.
 fn calls_of_a_start() -> Option<Vec<(String, usize)>> {
     let tried = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
