@@ -137,7 +137,7 @@ impl Daemon {
         if woken.by_signal || woken.by_report || woken.by_deadline {
             self.settings.reread(log);
         }
-        self.on_finish(woken.signals);
+        self.on_terminate(woken.signals);
         self.on_children(woken.signals, woken.by_report);
         for pid in woken.senders {
             self.on_messages(pid);
@@ -273,10 +273,10 @@ impl Daemon {
 
     /// Handles TERM, INT and QUIT before all other news of the same turn. Otherwise a restart could delay the exit, and
     /// a worker that died of the same Ctrl-C would be reported as an unexpected death.
-    fn on_finish(&mut self, received: Received) {
+    fn on_terminate(&mut self, received: Received) {
         for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
             if received.has(signal.number()) {
-                self.dispatch(Event::Finish(signal));
+                self.dispatch(Event::Terminate(signal));
             }
         }
     }

@@ -21,7 +21,7 @@
 //! Delaying       --kill-old-delay is over                Up, and the old workers are signalled
 //!                the current worker exits                as in Up, and the old workers are still serving
 //! Finishing      the last worker exits                   Finished
-//! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and the workers are signalled (see `on_finish`)
+//! all of these   SIGTERM, SIGINT, SIGQUIT                Finishing, and the workers are signalled (see `on_terminate`)
 //! ```
 //!
 //! Pausing follows a failed start. After `--max-start-failures` failed starts in a row, Up follows if an old worker
@@ -73,7 +73,7 @@ pub enum Event {
     /// SIGHUP.
     Hup,
     /// SIGTERM, SIGINT or SIGQUIT.
-    Finish(Signal),
+    Terminate(Signal),
     /// A signal of `--forward-signal`.
     Forward(Signal),
     /// Answers `Signal`: this worker could not be signalled.
@@ -205,8 +205,8 @@ impl Reaction<'_> {
         self.actions.push(Action::Signal { pid, signal });
     }
 
-    /// Signals a worker to finish.
-    fn stop(&mut self, worker: &mut Worker, signal: Signal) {
+    /// Tells a worker to finish, by this signal.
+    fn tell_to_finish(&mut self, worker: &mut Worker, signal: Signal) {
         self.signal(worker.pid, signal);
         // A stopped process acts on the signal only when it is continued.
         self.signal(worker.pid, Signal::CONT);
@@ -265,7 +265,7 @@ impl Supervisor {
             Event::Exited { pid, status } => self.on_exited(pid, status, &mut reaction),
             Event::LeftOthers { pid, status } => self.on_left_others(pid, status, &mut reaction),
             Event::Hup => self.on_hup(&mut reaction),
-            Event::Finish(received) => self.on_finish(received, &mut reaction),
+            Event::Terminate(received) => self.on_terminate(received, &mut reaction),
             Event::Forward(signal) => self.forward(signal, &mut reaction),
             Event::SignalFailed(pid) => self.on_signal_failed(pid),
             Event::Tick => self.on_tick(&mut reaction),
@@ -456,7 +456,7 @@ impl Supervisor {
             reaction.log_note(format!(
                 "worker {pid} has exited, sending {signal} to the rest of its process group"
             ));
-            reaction.stop(worker, signal);
+            reaction.tell_to_finish(worker, signal);
         } else {
             reaction.log_note(format!(
                 "worker {pid} has exited, waiting for the rest of its process group"
@@ -597,7 +597,7 @@ impl Supervisor {
         self.spawn_or_pause(StartReason::Restart, reaction);
     }
 
-    fn on_finish(&mut self, received: Signal, reaction: &mut Reaction) {
+    fn on_terminate(&mut self, received: Signal, reaction: &mut Reaction) {
         let outcome = match self.phase {
             Phase::Finished => return,
             Phase::Finishing(outcome) => outcome,
@@ -624,7 +624,7 @@ impl Supervisor {
             join_pids(to_signal.iter().map(|worker| &**worker))
         ));
         for worker in &mut to_signal {
-            reaction.stop(worker, signal);
+            reaction.tell_to_finish(worker, signal);
         }
         self.finish_if_no_worker_is_left(outcome, reaction);
     }
@@ -764,7 +764,7 @@ impl Supervisor {
         reaction.log_compat("killing old workers".to_string());
         let old = |worker: &&mut Worker| worker.role == Role::Old && is_unsignalled(worker);
         for worker in self.workers.iter_mut().filter(old) {
-            reaction.stop(worker, reaction.policy.signal_on_hup);
+            reaction.tell_to_finish(worker, reaction.policy.signal_on_hup);
         }
         self.enter_up(since, reaction);
     }

@@ -284,7 +284,7 @@ impl World {
         self.terminated = true;
         self.finishes += 1;
         let received = [Signal::TERM, Signal::INT, Signal::QUIT][self.random.below(3) as usize];
-        self.dispatch(Event::Finish(received));
+        self.dispatch(Event::Terminate(received));
     }
 
     fn tick(&mut self) {

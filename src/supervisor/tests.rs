@@ -317,7 +317,7 @@ fn term_signals_all_workers_in_every_phase() {
         scenario.policy.kill_old_delay = Duration::from_secs(5);
         enter(&mut scenario);
         scenario.actions.clear();
-        scenario.dispatch(Event::Finish(Signal::TERM));
+        scenario.dispatch(Event::Terminate(Signal::TERM));
         let mut expected = vec![compat(&format!(
             "received TERM, sending TERM to all workers:{}",
             alive
@@ -339,7 +339,7 @@ fn term_signals_all_workers_in_every_phase() {
         );
         scenario.actions.clear();
         scenario.dispatch(Event::Hup);
-        scenario.dispatch(Event::Finish(Signal::TERM));
+        scenario.dispatch(Event::Terminate(Signal::TERM));
         scenario.expect(&[]);
     }
 }
@@ -349,7 +349,7 @@ fn the_exit_of_a_candidate_after_term_is_not_published() {
     let mut scenario = Scenario::up();
     scenario.dispatch(Event::Hup);
     scenario.spawn(102);
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     scenario.actions.clear();
     scenario.exit(102, 15);
     scenario.expect(&[compat("worker 102 died, status:15")]);
@@ -364,7 +364,7 @@ fn a_further_term_or_int_signals_the_remaining_workers_again() {
         (Signal::QUIT, Signal::QUIT),
         (Signal::INT, Signal::TERM),
     ] {
-        scenario.dispatch(Event::Finish(received));
+        scenario.dispatch(Event::Terminate(received));
         let [signal, cont] = stopped(101, sent);
         scenario.expect(&[
             compat(&format!(
@@ -509,16 +509,16 @@ fn each_worker_is_told_once_until_a_second_term_insists() {
     let (quit, term) = (Signal::QUIT, Signal::TERM);
     assert_eq!(sent(&mut scenario), [send(101, quit), send(102, quit)]);
     scenario.policy.signal_on_term = Signal::QUIT;
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     let line = compat("received TERM, sending QUIT to all workers:103");
     assert!(scenario.actions.contains(&line), "{:?}", scenario.actions);
     assert_eq!(sent(&mut scenario), [send(103, quit)]);
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     assert_eq!(
         sent(&mut scenario),
         [101, 102, 103].map(|pid| send(pid, quit))
     );
-    scenario.dispatch(Event::Finish(Signal::INT));
+    scenario.dispatch(Event::Terminate(Signal::INT));
     assert_eq!(
         sent(&mut scenario),
         [101, 102, 103].map(|pid| send(pid, term))
@@ -591,7 +591,7 @@ fn a_signal_is_forwarded_to_the_worker_that_serves() {
         ]);
         scenario.pass(1);
     }
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     scenario.actions.clear();
     scenario.dispatch(Event::Forward(Signal::USR1));
     scenario.expect(&[note("received USR1, no worker is up to get it")]);
@@ -651,7 +651,7 @@ fn the_report_tells_what_is_going_on() {
     assert_eq!(activity(&scenario), Activity::Starting);
     assert_eq!(scenario.supervisor.report().deaths, 1);
     scenario.spawn(103);
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     assert_eq!(activity(&scenario), Activity::Ending);
 }
 
@@ -764,7 +764,7 @@ fn the_end_after_giving_up_waits_for_signalled_workers() {
     scenario.exit(103, 256);
     assert!(!scenario.actions.contains(&Finish(Outcome::GivenUp)));
     // A signal does not change the outcome.
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     scenario.actions.clear();
     scenario.exit(101, 0);
     scenario.expect(&[
@@ -785,7 +785,7 @@ fn a_worker_that_does_not_finish_in_time_is_killed() {
     scenario.actions.clear();
     assert_eq!(scenario.seconds_left(), Some(10));
     scenario.pass(9);
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     scenario.actions.clear();
     let kill = |pid| Send {
         pid,
@@ -865,7 +865,7 @@ fn the_rest_of_a_dead_worker_is_told_once_and_counts_as_old() {
     // A second report, after an upgrade, tells nothing new. The rest gets no forwarded signal, and no second TERM.
     scenario.dispatch(left(101));
     scenario.expect(&[]);
-    scenario.dispatch(Event::Finish(Signal::TERM));
+    scenario.dispatch(Event::Terminate(Signal::TERM));
     let [term, cont] = stopped(102, Signal::TERM);
     let line = compat("received TERM, sending TERM to all workers:102");
     scenario.expect(&[line, term, cont]);
