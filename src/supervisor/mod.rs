@@ -436,11 +436,23 @@ impl Supervisor {
             reaction.log_note(hints::BACKGROUND.to_string());
         }
         if let Phase::Starting(why, step) = self.phase {
-            let cause = if step == StartStep::Overdue {
-                FailureCause::NotReady
-            } else {
-                FailureCause::Exited(status)
+            let exited = FailureCause::Exited(status);
+            let (cause, hint) = match step {
+                StartStep::Overdue => {
+                    let hint = hints::never_ready(reaction.policy.readiness);
+                    (FailureCause::NotReady, Some(hint))
+                }
+                // The program was not executed. The line before says why.
+                StartStep::Executing { .. } => (exited, None),
+                StartStep::Forking | StartStep::Checking { .. } | StartStep::Pausing { .. } => {
+                    (exited, Some(hints::NEVER_UP))
+                }
             };
+            let failures = self.failures + 1;
+            let was_never_up = u64::from(failures) == self.generation && self.deaths == 0;
+            if let Some(hint) = hint.filter(|_| was_never_up && failures == hints::FAILURES) {
+                reaction.log_note(hint.to_string());
+            }
             self.on_start_failed(why, cause, reaction);
         }
     }
@@ -504,10 +516,6 @@ impl Supervisor {
     /// Pauses before the next start, or gives up after too many failed starts.
     fn on_start_failed(&mut self, why: StartReason, cause: FailureCause, reaction: &mut Reaction) {
         self.failures += 1;
-        let was_never_up = u64::from(self.failures) == self.generation && self.deaths == 0;
-        if was_never_up && self.failures == hints::FAILURES {
-            reaction.log_note(hints::NEVER_UP.to_string());
-        }
         self.note_failure(cause);
         if self.failures == reaction.policy.max_start_failures {
             return self.give_up(reaction);

@@ -617,6 +617,15 @@ fn hints_are_given_once() {
     assert_eq!(fail(&mut scenario, 102, 0), [note(hints::BACKGROUND)]);
     assert_eq!(fail(&mut scenario, 103, 0), [note(hints::NEVER_UP)]);
     assert_eq!(fail(&mut scenario, 104, 0), []);
+    // The line of a program that cannot be executed says enough.
+    let mut scenario = Scenario::new();
+    for pid in 101..105 {
+        scenario.dispatch(Event::Spawned(pid));
+        scenario.actions.clear();
+        scenario.exit(pid, 65_280);
+        assert!(!scenario.actions.contains(&note(hints::NEVER_UP)));
+        scenario.pass(1);
+    }
     // A program that has been up once is no wrong one.
     let mut scenario = Scenario::up();
     scenario.dispatch(Event::Hup);
