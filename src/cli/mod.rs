@@ -406,7 +406,7 @@ mod tests {
             ),
             (
                 &["--workers=8", "prog"],
-                "--workers is not an option; see start_server --help",
+                "--workers is not an option; see start_server --help, or put -- before a program that has it",
             ),
             (
                 &["--interval", "--", "prog"],

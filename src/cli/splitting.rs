@@ -185,7 +185,7 @@ fn find(sign: &str, name: &str, posixly_correct: bool) -> Result<(&'static str, 
         }
         (None, _) => match nearest(&prefix) {
             Some(option) => format!("{sign}{name} is not an option; did you mean --{option}?"),
-            None => format!("{sign}{name} is not an option; see start_server --help"),
+            None => format!("{sign}{name} is not an option; see start_server --help, or put -- before a program that has it"),
         },
     };
     Err(Error::statement(text))
