@@ -222,7 +222,7 @@ fn no_answer_is_waited_for_in_vain_and_meanwhile_everything_goes_on() {
     server.signal(libc::SIGUSR2);
     server.eventually("another trial", || (tried() == 2).then_some(()));
     server.restart(3);
-    server.says("cannot upgrade, keeping the current version: no answer within 10 seconds\n");
+    server.says("/start_server: no answer within 10 seconds\n");
     server.idle();
     assert_eq!(server.count("cannot upgrade"), 1);
     for pid in server.scratch.read("tried").lines() {
@@ -263,7 +263,8 @@ fn an_exec_that_fails_at_the_last_moment_changes_nothing() {
     place.put(format!("#!/bin/sh\nrm \"$0\"\nexec {real} \"$@\""));
     let (status, said) = run_beside(&server.scratch, &UPGRADE);
     assert_eq!(status, Some(3), "{said}");
-    server.says("cannot upgrade, keeping the current version: No such file or directory\n");
+    server.says("cannot upgrade, keeping the current version: /");
+    server.says("/start_server: No such file or directory\n");
     server.restart(2);
     let second = server.worker(2);
     // The descriptors that were to be kept are not left open for workers.

@@ -325,10 +325,11 @@ impl Daemon {
     }
 
     fn upgrade_failed(&mut self, reason: Reason) {
+        let reason = format!("{}: {reason}", self.upgrader.name().to_string_lossy());
         let line = format!("cannot upgrade, keeping the current version: {reason}");
         self.log.lines.note(&line);
         self.upgrader.attempts += 1;
-        self.note_upgrade(Some(reason.to_string()));
+        self.note_upgrade(Some(reason));
     }
 
     /// Logs the reason why a worker cannot be started, and keeps the reason for the details.
