@@ -54,7 +54,11 @@ fn the_readme_names_no_option_that_does_not_exist() {
         .difference(&options(&help()))
         .cloned()
         .collect();
-    assert_eq!(unknown, ["fd", "its-options"], "but for two of workers");
+    assert_eq!(
+        unknown,
+        ["fd", "its-options", "preload"],
+        "but for three of workers"
+    );
 }
 
 #[test]
