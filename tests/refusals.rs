@@ -58,7 +58,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("--port=127.0.0.1:{}", taken.local_addr().unwrap().port());
     let free = format!("--port=127.0.0.1:{}", free_port());
-    let run: [&[&str]; 58] = [
+    let run: [&[&str]; 60] = [
         &["--port=http"],
         &["--port=70000"],
         &["--port=host.invalid:80"],
@@ -107,6 +107,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
         &["--pid-file=fifo"],
         &["--pid-file=file"],
         &["--pid-file=to-file"],
+        &["--pid-file=link"],
         &["--pid-file=word"],
         &["--pid-file=lines"],
         &["--pid-file=negative"],
@@ -117,6 +118,7 @@ fn bad_input_gets_one_line_and_touches_nothing() {
         &["--log-file=same", "--status-file=./same"],
         &["--log-file=file", "--status-file=to-file"],
         &["--path=same", "--status-file=same"],
+        &["--log-file=link", "--status-file=nowhere"],
     ];
     // Found out only after one of them was bound, which is then gone again.
     let late = |options: &[&str]| options == ["--path=made", "--path=./made"];

@@ -2,12 +2,12 @@
 
 use crate::cli::{LogTarget, Options};
 use crate::error::{Error, Reason};
-use crate::files::owned::{self, folder_of, identity};
+use crate::files::owned::{self, end_of_links, folder_of, identity};
 use crate::files::{locked_pid_file, status_file};
 use crate::log::command;
 use crate::sys::{exec, file};
 use crate::worker::environment::Environment;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,10 @@ pub(super) fn check(options: &Options, environment: &Environment) -> Result<(), 
     }
     if let Some(path) = &options.pid_file {
         locked_pid_file::check_free(path)?;
+        if end_of_links(path) != *path {
+            let reason = "it is a link to a file that does not exist";
+            return Err(Error::option("pid-file", path, reason));
+        }
         owned::check_writable(path).map_err(|error| Error::option("pid-file", path, error))?;
     }
     refuse_same_file(options)?;
@@ -73,11 +77,12 @@ fn refuse_same_file(options: &Options) -> Result<(), Error> {
 
 /// Identifies the file at a path, so that two paths to one file are found. A file that exists is identified by itself,
 /// and any other one by its folder and its name.
-fn place(path: &Path) -> Option<((u64, u64), Option<&OsStr>)> {
+fn place(path: &Path) -> Option<((u64, u64), Option<OsString>)> {
     if let Ok(file) = fs::metadata(path) {
         return Some((identity(&file), None));
     }
+    let path = end_of_links(path);
     // Without its folder, no file can be made at this path.
-    let folder = fs::metadata(folder_of(path)).ok()?;
-    Some((identity(&folder), path.file_name()))
+    let folder = fs::metadata(folder_of(&path)).ok()?;
+    Some((identity(&folder), path.file_name().map(OsStr::to_os_string)))
 }

@@ -90,7 +90,7 @@ impl Daemon {
             // A control command that finds the pid file finds the details too.
             let date = clock::since_1970();
             status_file.details = Details::new(VERSION, pid, date, &options.policy);
-            status_file.update(&supervisor.report(), date, waiter.now, &mut log.lines);
+            status_file.begin(&supervisor.report(), date, waiter.now, &mut log.lines)?;
         }
         if let Some(pid_file) = &mut pid_file {
             pid_file.write()?;

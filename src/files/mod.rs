@@ -8,6 +8,7 @@
 //! A failure before the first worker is an error. A later failure is a line in the log.
 
 pub mod details;
+pub mod folder_lock;
 pub mod locked_pid_file;
 pub mod owned;
 pub mod pid_file;

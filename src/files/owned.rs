@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens a regular file. Any other file is an error of kind `InvalidInput` and is not opened: opening a FIFO would
 /// block, and opening a device could start it.
@@ -34,10 +34,21 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
 
 /// Makes sure that a file can be written, or created if it is missing. Changes nothing.
 pub fn check_writable(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path).is_ok() {
-        return file::check_write_access(path);
+    let path = end_of_links(path);
+    if fs::symlink_metadata(&path).is_ok() {
+        return file::check_write_access(&path);
     }
-    file::check_write_access(folder_of(path))
+    file::check_write_access(folder_of(&path))
+}
+
+/// The path at which a file is created by opening this path: a symbolic link may lead to a file that does not exist yet.
+pub fn end_of_links(path: &Path) -> PathBuf {
+    match (fs::metadata(path), fs::read_link(path)) {
+        (Err(error), Ok(target)) if error.kind() == ErrorKind::NotFound => {
+            end_of_links(&folder_of(path).join(target))
+        }
+        _ => path.to_path_buf(),
+    }
 }
 
 /// The folder that contains the last component of a path.

@@ -67,6 +67,13 @@ impl ReplacedFile {
         if let Ok(metadata) = fs::metadata(&self.path) {
             check_regular(&metadata)?;
         }
+        self.check_unused()?;
+        let (_, temporary) = self.make_temporary()?;
+        fs::remove_file(temporary)
+    }
+
+    /// Makes sure that no other start_server writes the file.
+    pub fn check_unused(&self) -> io::Result<()> {
         let opened = open_regular(&self.path, OpenOptions::new().read(true));
         if let Some(file) = opened.ok().filter(is_locked) {
             let holder = holders::any_locker(&file);
@@ -74,8 +81,7 @@ impl ReplacedFile {
             let reason = format!("a running start_server writes it{holder}");
             return Err(io::Error::other(reason));
         }
-        let (_, temporary) = self.make_temporary()?;
-        fs::remove_file(temporary)
+        Ok(())
     }
 
     /// The time at which another attempt to write is due.
@@ -114,6 +120,10 @@ impl ReplacedFile {
 
     /// Replaces the whole file by a rename: a reader finds either the old text or the new one.
     fn replace(&mut self) -> io::Result<()> {
+        if self.lock.is_none() {
+            // Another start_server may have begun to write it since the start.
+            self.check_unused()?;
+        }
         let (mut file, temporary) = self.make_temporary()?;
         // Where the file system has no locks, others cannot see that this process writes the file.
         let is_locked = fd::try_lock(file.as_fd(), Lock::Exclusive).is_ok();
@@ -146,6 +156,7 @@ impl ReplacedFile {
 
     pub fn restore(&mut self, files: &[SavedFile]) {
         self.published = OwnedFile::restore(files, self.role).pop();
-        self.text = None;
+        // Without a file, there is none to bring up to date.
+        self.text = self.published.is_none().then(String::new);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::files::details::{Date, Details, SavedDetails};
+use crate::files::folder_lock::lock_folders;
 use crate::files::owned::{open_regular, SavedFile};
 use crate::files::replaced::{ReplacedFile, Written};
 use crate::files::status_text::{parse, render, Snapshot};
@@ -43,6 +44,23 @@ impl StatusFile {
             let refuse = |error| Error::option("status-file", file.path(), error);
             file.check().map_err(refuse)?;
         }
+        Ok(())
+    }
+
+    /// Writes the details for the first time, unless another start_server has begun to write one of the files.
+    pub fn begin(
+        &mut self,
+        report: &Report,
+        date: Date,
+        now: Time,
+        log: &mut Log,
+    ) -> Result<(), Error> {
+        let _locks = lock_folders(&[self.status_file.path().to_path_buf()]);
+        for file in [&self.status_file, &self.details_file] {
+            let refuse = |error| Error::option("status-file", file.path(), error);
+            file.check_unused().map_err(refuse)?;
+        }
+        self.update(report, date, now, log);
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! Binding: makes the sockets of the plan.
 
-use super::folder_lock::lock_folders;
 use super::in_the_way::{check_path, describe_holders, PathState};
 use super::plan::{claimed_numbers, PlannedSocket, SocketSource};
 use super::{BoundSocket, Listeners, PathAccess, SocketOrigin, FILE_ROLE};
 use crate::cli::endpoint::Endpoint;
 use crate::cli::Options;
 use crate::error::{Error, Reason};
+use crate::files::folder_lock::lock_folders;
 use crate::files::owned::OwnedFile;
 use crate::supervisor::worker::Pid;
 use crate::sys::address::{self, Address};

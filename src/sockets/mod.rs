@@ -1,12 +1,11 @@
 //! The sockets that all workers share. start_server keeps them open as long as it runs, so that no connection is lost.
 //!
 //! The options and the sockets that a service manager has made come in. The variables and descriptors for each worker
-//! go out. [`plan`](mod@plan) decides which sockets there will be, and [`bind`](mod@bind) makes them; [`folder_lock`]
-//! and [`in_the_way`] keep us from taking a socket that is in use.
+//! go out. [`plan`](mod@plan) decides which sockets there will be, and [`bind`](mod@bind) makes them;
+//! [`in_the_way`] and [`folder_lock`](crate::files::folder_lock) keep us from taking a socket that is in use.
 
 pub mod activation;
 mod bind;
-mod folder_lock;
 mod in_the_way;
 mod plan;
 mod renew;

@@ -3,10 +3,10 @@
 //! workers stay true. Workers that run already keep the old socket.
 
 use super::bind::bind_path;
-use super::folder_lock::lock_folders;
 use super::in_the_way::{path_state, PathState};
 use super::{BoundSocket, Listeners, PathAccess, SocketOrigin};
 use crate::error::{Error, Reason};
+use crate::files::folder_lock::lock_folders;
 use crate::log::lines::Log;
 use crate::sys::{fd, socket};
 use std::fs;

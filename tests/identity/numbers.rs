@@ -2,7 +2,7 @@
 
 use crate::support::fixtures::{serve, with_role, USUAL};
 use crate::support::{container, kernel, nobody_can_execute, program, run_beside, skipped};
-use crate::support::{Scratch, Server, Setup};
+use crate::support::{eventually, Scratch, Server, Setup};
 use std::fs::{self, File};
 use std::os::unix::fs::{chown, PermissionsExt};
 use std::process::{Command, Stdio};
@@ -220,6 +220,34 @@ fn a_status_file_is_refused_while_the_first_worker_is_still_starting() {
     assert!(line.starts_with(refusal), "{line}");
     assert!(!first.scratch.path("status").exists());
     first.stop();
+}
+
+/// Neither looks used when both check it.
+#[test]
+fn of_two_that_start_at_once_with_one_status_file_one_is_refused() {
+    for _ in 0..10 {
+        let folder = Scratch::new();
+        let start = |pid_file| {
+            let options = [pid_file, "--status-file=status", "--interval=0"];
+            Setup::beside(&folder, options)
+                .args(["--", "sleep", "600"])
+                .launch()
+        };
+        let mut both = [start("--pid-file=1"), start("--pid-file=2")];
+        let refused = eventually(
+            || both.iter_mut().position(Server::has_ended),
+            || "one of them to end".to_string(),
+        );
+        let line = "a running start_server writes it";
+        assert!(
+            both[refused].log().contains(line),
+            "{}",
+            both[refused].log()
+        );
+        let other = &mut both[1 - refused];
+        other.signal(libc::SIGTERM);
+        assert!(other.end().success(), "{}", other.log());
+    }
 }
 
 /// The lock ends with start_server, even if its workers live on.

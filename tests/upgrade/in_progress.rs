@@ -47,6 +47,17 @@ fn a_worker_says_that_it_is_ready_to_the_next_program() {
 }
 
 #[test]
+fn no_status_file_appears_before_the_first_worker_is_up() {
+    let place = Place::new();
+    let server = place.serve("serve", ["--interval=600"]).start();
+    server.worker(1);
+    upgrade(&server);
+    assert!(!server.scratch.path("status").exists());
+    let mut server = server;
+    server.stop();
+}
+
+#[test]
 fn a_worker_that_does_not_become_ready_is_killed_by_the_next_program() {
     let place = Place::new();
     let mut server = begin(

@@ -1,0 +1,48 @@
+//! The locks on the folders of `--path` sockets and of the status file.
+//!
+//! Between bind and listen a socket looks abandoned. Another start_server that starts at the same moment would remove
+//! the socket's file and bind its own socket there. In the same way, a status file looks unused before the first write.
+//! The lock on the folder prevents both.
+
+use crate::files::owned::{folder_of, identity};
+use crate::sys::fd::{self, Lock, Locked};
+use crate::sys::{file, poll};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Together with [`POLL_INTERVAL`]: give up after two seconds and continue without the lock.
+const ATTEMPTS: u32 = 200;
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Locks the folders of these paths until the result is dropped. A folder that cannot be locked is left out, because
+/// the start does not depend on the lock.
+pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
+    let names: BTreeSet<&Path> = paths.iter().map(|path| folder_of(path)).collect();
+    // Two names may lead to the same folder. All instances lock the folders in the same order.
+    let mut folders = BTreeMap::new();
+    for folder in names.into_iter().filter_map(|name| open(name).ok()) {
+        folders.entry(folder.0).or_insert(folder.1);
+    }
+    let locks = folders.into_values().map(lock_folder);
+    locks.filter_map(Result::ok).collect()
+}
+
+/// Opens a folder, and returns it with its identity.
+fn open(name: &Path) -> io::Result<((u64, u64), OwnedFd)> {
+    let folder = File::from(fd::move_up(file::open_folder(name)?));
+    Ok((identity(&folder.metadata()?), folder.into()))
+}
+
+fn lock_folder(folder: OwnedFd) -> io::Result<OwnedFd> {
+    for _ in 0..ATTEMPTS {
+        if let Locked::Acquired = fd::try_lock(folder.as_fd(), Lock::Exclusive)? {
+            return Ok(folder);
+        }
+        poll::wait(&mut [], Some(POLL_INTERVAL))?;
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
