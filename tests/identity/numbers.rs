@@ -222,32 +222,29 @@ fn a_status_file_is_refused_while_the_first_worker_is_still_starting() {
     first.stop();
 }
 
-/// Neither looks used when both check it.
+/// Both have found the status file unused before one of them writes it. The lock on the folder keeps them there.
 #[test]
 fn of_two_that_start_at_once_with_one_status_file_one_is_refused() {
-    for _ in 0..10 {
-        let folder = Scratch::new();
-        let start = |pid_file| {
-            let options = [pid_file, "--status-file=status", "--interval=0"];
-            Setup::beside(&folder, options)
-                .args(["--", "sleep", "600"])
-                .launch()
-        };
-        let mut both = [start("--pid-file=1"), start("--pid-file=2")];
-        let refused = eventually(
-            || both.iter_mut().position(Server::has_ended),
-            || "one of them to end".to_string(),
-        );
-        let line = "a running start_server writes it";
-        assert!(
-            both[refused].log().contains(line),
-            "{}",
-            both[refused].log()
-        );
-        let other = &mut both[1 - refused];
-        other.signal(libc::SIGTERM);
-        assert!(other.end().success(), "{}", other.log());
-    }
+    let folder = Scratch::new();
+    let lock = File::open(folder.folder()).unwrap();
+    kernel::lock(&lock, false);
+    let start = |pid_file| {
+        let options = [pid_file, "--status-file=status", "--interval=0"];
+        let setup = Setup::beside(&folder, options).args(["--", "sleep", "600"]);
+        setup.launch()
+    };
+    let mut both = [start("--pid-file=1"), start("--pid-file=2")];
+    both.each_ref().map(Server::idle);
+    drop(lock);
+    let refused = eventually(
+        || both.iter_mut().position(Server::has_ended),
+        || "one of them to end".to_string(),
+    );
+    let refusal = "a running start_server writes it";
+    assert!(both[refused].log().contains(refusal));
+    let other = &mut both[1 - refused];
+    other.signal(libc::SIGTERM);
+    assert!(other.end().success(), "{}", other.log());
 }
 
 /// The lock ends with start_server, even if its workers live on.
