@@ -16,7 +16,7 @@ use std::sync::Mutex;
 /// The names that a call has on one machine or another, a part of its arguments, and the errors with which it can fail:
 /// mostly by its page in section 2 of the manual, apart from what comes of asking for the impossible (EBADF,
 /// EFAULT, EINVAL …).
-const ERRORS: [(&str, &str, &str); 34] = [
+const ERRORS: [(&str, &str, &str); 35] = [
     ("access faccessat", "", "EACCES EIO ENOENT ENOMEM EROFS"),
     ("bind", "", "EACCES EADDRINUSE EADDRNOTAVAIL ENOMEM EROFS"),
     ("chdir", "", "EACCES EIO ENOENT ENOMEM"),
@@ -45,6 +45,7 @@ const ERRORS: [(&str, &str, &str); 34] = [
     ("pipe pipe2", "", "EMFILE ENFILE"),
     ("poll ppoll", "", "EINTR ENOMEM"),
     ("read", "", "EAGAIN EINTR EIO"),
+    ("readlink readlinkat", "", "EACCES EINVAL EIO ENOENT"),
     ("rename renameat", "", "EACCES EIO ENOENT ENOSPC EROFS"),
     ("setpgid", "", "EPERM ESRCH"),
     ("setsockopt", "", "ENOBUFS ENOMEM"),

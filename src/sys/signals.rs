@@ -56,7 +56,7 @@ const FAULTS: [libc::c_int; 5] = [
 /// The number of these signals since the last drain. After more than [`MOST_FAULTS`] of them the next one has its
 /// default action, which ends the process with a core dump.
 static FAULT_COUNT: AtomicU32 = AtomicU32::new(0);
-const MOST_FAULTS: u32 = 1_000_000;
+const MOST_FAULTS: u32 = 300_000;
 
 /// The caught signals, and the reading end of the pipe.
 pub struct Signals {

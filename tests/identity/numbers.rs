@@ -234,7 +234,7 @@ fn of_two_that_start_at_once_with_one_status_file_one_is_refused() {
         setup.launch()
     };
     let mut both = [start("--pid-file=1"), start("--pid-file=2")];
-    both.each_ref().map(Server::idle);
+    both.iter().for_each(Server::idle);
     drop(lock);
     let refused = eventually(
         || both.iter_mut().position(Server::has_ended),
