@@ -7,7 +7,6 @@
 use crate::files::owned::{folder_of, identity};
 use crate::sys::fd::{self, Lock, Locked};
 use crate::sys::{file, poll};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,13 +20,20 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Locks the folders of these paths until the result is dropped. A folder that cannot be locked is left out, because
 /// the start does not depend on the lock.
 pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
-    let names: BTreeSet<&Path> = paths.iter().map(|path| folder_of(path)).collect();
-    // Two names may lead to the same folder. All instances lock the folders in the same order.
-    let mut folders = BTreeMap::new();
-    for folder in names.into_iter().filter_map(|name| open(name).ok()) {
-        folders.entry(folder.0).or_insert(folder.1);
+    let mut names: Vec<&Path> = Vec::new();
+    for name in paths.iter().map(|path| folder_of(path)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
-    let locks = folders.into_values().map(lock_folder);
+    // Two names may lead to the same folder. All instances lock the folders in the same order.
+    let mut folders: Vec<((u64, u64), OwnedFd)> = Vec::new();
+    for (identity, folder) in names.into_iter().filter_map(|name| open(name).ok()) {
+        if let Err(place) = folders.binary_search_by_key(&identity, |folder| folder.0) {
+            folders.insert(place, (identity, folder));
+        }
+    }
+    let locks = folders.into_iter().map(|(_, folder)| lock_folder(folder));
     locks.filter_map(Result::ok).collect()
 }
 
