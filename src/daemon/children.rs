@@ -33,7 +33,7 @@ impl Exit {
 pub(super) struct Children {
     kill_mode: KillMode,
     kept: Vec<Kept>,
-    next_look: Option<Time>,
+    next_check: Option<Time>,
 }
 
 /// A worker that has exited before others in its process group.
@@ -48,13 +48,13 @@ impl Children {
         Children {
             kill_mode,
             kept: Vec::new(),
-            next_look: None,
+            next_check: None,
         }
     }
 
     /// The time of the next look at the groups of workers that have exited.
     pub fn deadline(&self) -> Option<Time> {
-        self.next_look
+        self.next_check
     }
 
     /// Returns the exits since the last call. `others` are our children that are not workers.
@@ -73,7 +73,7 @@ impl Children {
                 None => reap(pid),
             });
         }
-        self.next_look = (!self.kept.is_empty()).then(|| now + CHECK_INTERVAL);
+        self.next_check = (!self.kept.is_empty()).then(|| now + CHECK_INTERVAL);
         exits
     }
 

@@ -20,21 +20,28 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Locks the folders of these paths until the result is dropped. A folder that cannot be locked is left out, because
 /// the start does not depend on the lock.
 pub fn lock_folders(paths: &[PathBuf]) -> Vec<OwnedFd> {
+    let locks = folders(paths)
+        .into_iter()
+        .map(|(_, folder)| lock_folder(folder));
+    locks.filter_map(Result::ok).collect()
+}
+
+/// The folders of these paths with their identities. All instances get them in the same order.
+fn folders(paths: &[PathBuf]) -> Vec<((u64, u64), OwnedFd)> {
     let mut names: Vec<&Path> = Vec::new();
     for name in paths.iter().map(|path| folder_of(path)) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    // Two names may lead to the same folder. All instances lock the folders in the same order.
+    // Two names may lead to the same folder.
     let mut folders: Vec<((u64, u64), OwnedFd)> = Vec::new();
     for (identity, folder) in names.into_iter().filter_map(|name| open(name).ok()) {
         if let Err(place) = folders.binary_search_by_key(&identity, |folder| folder.0) {
             folders.insert(place, (identity, folder));
         }
     }
-    let locks = folders.into_iter().map(|(_, folder)| lock_folder(folder));
-    locks.filter_map(Result::ok).collect()
+    folders
 }
 
 /// Opens a folder, and returns it with its identity.
@@ -51,4 +58,19 @@ fn lock_folder(folder: OwnedFd) -> io::Result<OwnedFd> {
         poll::wait(&mut [], Some(POLL_INTERVAL))?;
     }
     Err(io::ErrorKind::WouldBlock.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_two_names_is_locked_once() {
+        let paths = ["/a", "/./b", "/dev/c", "/dev/../d"].map(PathBuf::from);
+        assert_eq!(folders(&paths).len(), 2);
+        let mut reversed = paths.clone();
+        reversed.reverse();
+        let order = |paths| folders(paths).into_iter().map(|(identity, _)| identity);
+        assert!(order(&paths).eq(order(&reversed)));
+    }
 }

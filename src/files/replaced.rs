@@ -120,8 +120,8 @@ impl ReplacedFile {
 
     /// Replaces the whole file by a rename: a reader finds either the old text or the new one.
     fn replace(&mut self) -> io::Result<()> {
-        if self.lock.is_none() {
-            // Another start_server may have begun to write it since the start.
+        if self.published.is_none() {
+            // Before this first write, another start_server may have begun to write it.
             self.check_unused()?;
         }
         let (mut file, temporary) = self.make_temporary()?;

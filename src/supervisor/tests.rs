@@ -626,6 +626,21 @@ fn hints_are_given_once() {
         assert!(!scenario.actions.contains(&note(hints::NEVER_UP)));
         scenario.pass(1);
     }
+    // One that is never ready gets another hint than one that exits.
+    let mut scenario = Scenario::new();
+    scenario.policy.readiness = Readiness::Notify;
+    scenario.policy.start_timeout = Some(Duration::from_secs(60));
+    let mut hints = Vec::new();
+    for pid in 101..105 {
+        scenario.spawn(pid);
+        scenario.pass(60);
+        scenario.exit(pid, 9);
+        scenario.pass(1);
+        hints.append(&mut scenario.actions);
+    }
+    let hint = note(hints::never_ready(Readiness::Notify));
+    assert_eq!(hints.iter().filter(|action| **action == hint).count(), 1);
+    assert!(!hints.contains(&note(hints::NEVER_UP)));
     // A program that has been up once is no wrong one.
     let mut scenario = Scenario::up();
     scenario.dispatch(Event::Hup);

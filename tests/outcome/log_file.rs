@@ -240,3 +240,13 @@ fn usr1_does_nothing_to_a_log_command_and_without_a_log() {
         assert!(!text.contains("start_server: "), "{option} {text}");
     }
 }
+
+/// As under Perl.
+#[test]
+fn a_link_to_a_missing_file_is_followed() {
+    let setup = serve(["--log-file=link"]);
+    symlink("log-file", setup.scratch.path("link")).unwrap();
+    let mut server = setup.up();
+    server.stop();
+    assert!(server.scratch.read("log-file").ends_with("exiting\n"));
+}
